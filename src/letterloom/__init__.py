@@ -1,0 +1,18 @@
+"""Letterloom: train, measure and ship character-level language models from your own text."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from letterloom.api import Model, Run, load, resume, train
+
+__version__ = "0.1.0"
+__all__ = ["Model", "Run", "load", "resume", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the Python face only when it is used: it brings torch, which takes seconds."""
+    if name in __all__:
+        from letterloom import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'letterloom' has no attribute {name!r}")

@@ -1,0 +1,286 @@
+"""Configuration is data: frozen models, validated on construction, nothing derived stored.
+
+A run is described by a `RunConfig`. Recipes (TOML files shipped with the package), `--config FILE`
+and flags are layers of one nested dict, merged left to right and validated once at the end.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from letterloom.errors import ConfigError
+
+
+class Section(BaseModel):
+    """Base of every part of the configuration: frozen, strict about keys and about NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _absent(cls, values: Any) -> Any:
+        """TOML and flags have no null: "none" stands for it in a setting that may be absent."""
+        if not isinstance(values, Mapping):
+            return values
+        may_be = {name for name, field in cls.model_fields.items() if NoneType in get_args(field.annotation)}
+        return {key: None if key in may_be and value == "none" else value for key, value in values.items()}
+
+
+class ModelConfig(Section):
+    """The architecture; with the vocabulary size (from the tokenizer) it fixes every shape."""
+
+    context_length: int = Field(64, ge=1, le=1_000_000, description="Characters the model can look back on (T).")
+    d_model: int = Field(128, ge=1, le=1_000_000, description="Width of the residual stream (D).")
+    n_layers: int = Field(4, ge=1, le=10_000, description="Transformer blocks.")
+    n_heads: int = Field(4, ge=1, le=10_000, description="Attention heads (H); must divide d_model.")
+    d_ff: int | None = Field(
+        None,
+        ge=1,
+        le=10_000_000,
+        description="MLP width; absent: 4 d_model, for swiglu 8/3 d_model rounded up to a multiple of 8.",
+    )
+    positions: Literal["none", "learned", "sinusoidal", "rotary"] = Field(
+        "learned", description="How positions enter the model."
+    )
+    norm: Literal["layernorm", "rmsnorm"] = Field("layernorm", description="Normalisation.")
+    norm_placement: Literal["before", "before_and_after"] = Field(
+        "before", description="Normalise the input of each sublayer, or its input and its output."
+    )
+    activation: Literal["relu", "gelu", "gelu_tanh", "relu_squared", "swiglu"] = Field(
+        "gelu", description="Non-linearity of the MLP."
+    )
+    bias_qkv: bool = Field(False, description="Bias in the query, key and value projections.")
+    bias_attention_out: bool = Field(False, description="Bias in the attention output projection.")
+    bias_mlp: bool = Field(False, description="Bias in the MLP's projections.")
+    bias_norm: bool = Field(False, description="Bias in the LayerNorms (an RMSNorm has none).")
+    bias_head: bool = Field(False, description="Bias in the output head.")
+    tied_head: bool = Field(True, description="The head shares the embedding's weights.")
+    dropout: float = Field(
+        0.0, ge=0.0, lt=1.0, description="Dropout on embeddings, attention weights and sublayer outputs."
+    )
+    qk_norm: bool = Field(False, description="RMS-normalise queries and keys in each head.")
+    logit_soft_cap: float | None = Field(None, gt=0, le=1e6, description="Cap c: logits become c * tanh(logits / c).")
+    token_smear: bool = Field(
+        False, description="Mix the two previous characters' embeddings in by learned per-channel weights."
+    )
+    initialisation: Literal["gpt2", "normal", "zero_projections"] = Field(
+        "gpt2",
+        description="N(0, 0.02) with residual projections scaled by 1/sqrt(2 n_layers); plain N(0, 0.02); residual projections zero.",
+    )
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.d_model % self.n_heads:
+            raise ValueError(f"d_model {self.d_model} is not divisible by n_heads {self.n_heads}")
+        if self.positions == "rotary" and self.d_head % 2:
+            raise ValueError(f"rotary positions need an even head width; d_model / n_heads is {self.d_head}")
+        if self.norm == "rmsnorm" and self.bias_norm:
+            raise ValueError("bias_norm is set, but an RMSNorm has no bias; use norm = 'layernorm' or drop bias_norm")
+        return self
+
+    @property
+    def d_head(self) -> int:
+        """Width of one attention head (K)."""
+        return self.d_model // self.n_heads
+
+    @property
+    def d_hidden(self) -> int:
+        """Width of the MLP's hidden layer: `d_ff`, or the default for the activation."""
+        if self.d_ff is not None:
+            return self.d_ff
+        if self.activation == "swiglu":  # three matrices in place of two: 8/3 keeps the parameters equal
+            return -(-8 * self.d_model // 3 // 8) * 8
+        return 4 * self.d_model
+
+
+class TextConfig(Section):
+    """Which text, how it becomes ids, and how it is split."""
+
+    corpus: tuple[str, ...] = Field(("python-docs",), min_length=1, description="Names, files or folders, in order.")
+    tokenizer: Literal["characters", "bytes"] = Field(
+        "characters", description="One id a character, or one a UTF-8 byte."
+    )
+    records: Literal["none", "lines"] = Field("none", description="'lines': each line is a document of its own.")
+    end_of_text: bool = Field(False, description="Put an end-of-text id after each document (always on with records).")
+    train_fraction: float = Field(
+        0.9, gt=0.0, lt=1.0, description="Share of the characters (or records) that trains; the rest validates."
+    )
+    records_seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the order in which records are split.")
+
+
+class OptimizerConfig(Section):
+    """The update rule and its schedule."""
+
+    name: Literal["sgd", "adamw", "muon"] = Field(
+        "adamw", description="'muon' updates hidden matrices by Muon, the rest by AdamW."
+    )
+    learning_rate: float = Field(
+        1e-3, gt=0.0, le=100.0, description="Peak learning rate (of AdamW, where Muon is used beside it)."
+    )
+    muon_learning_rate: float = Field(0.02, gt=0.0, le=100.0, description="Peak learning rate of Muon's matrices.")
+    momentum: float = Field(0.0, ge=0.0, lt=1.0, description="Momentum of SGD.")
+    muon_momentum: float = Field(0.95, ge=0.0, lt=1.0, description="Nesterov momentum of Muon.")
+    beta1: float = Field(0.9, ge=0.0, lt=1.0, description="AdamW: decay of the first moment.")
+    beta2: float = Field(0.99, ge=0.0, lt=1.0, description="AdamW: decay of the second moment.")
+    eps: float = Field(1e-8, gt=0.0, le=1.0, description="AdamW: added to the root of the second moment.")
+    weight_decay: float = Field(
+        0.1,
+        ge=0.0,
+        le=100.0,
+        description="Decay of matrices, decoupled (SGD: added to the gradient); vectors are never decayed.",
+    )
+    schedule: Literal["constant", "linear", "cosine", "wsd"] = Field(
+        "cosine", description="Shape of the decay after the warm-up."
+    )
+    warmup_steps: int = Field(100, ge=0, le=10**9, description="Steps of linear warm-up.")
+    decay_share: float = Field(0.2, gt=0.0, le=1.0, description="wsd: last share of the run in which the rate falls.")
+    final_fraction: float = Field(
+        0.1, ge=0.0, le=1.0, description="Learning rate at the end, as a fraction of the peak."
+    )
+    gradient_clip: float | None = Field(
+        1.0, gt=0.0, le=1e9, description="Largest global gradient norm; absent: no clipping."
+    )
+
+
+class TrainingConfig(Section):
+    """How long, how much at a time, what is measured and kept on the way."""
+
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of initialisation, batches, dropout and samples.")
+    batch_size: int = Field(12, ge=1, le=10**7, description="Sequences a step, over all ranks and micro-batches.")
+    micro_batches: int = Field(
+        1, ge=1, le=10**6, description="Parts a step's batch is computed in (gradient accumulation)."
+    )
+    sampling: Literal["random", "epochs"] = Field(
+        "random", description="Windows drawn with replacement, or shuffled epochs."
+    )
+    max_steps: int | None = Field(None, ge=1, le=10**12, description="Stop after this many steps.")
+    max_epochs: float | None = Field(
+        None, gt=0.0, le=1e9, description="Stop after the training text was seen this many times."
+    )
+    max_minutes: float | None = Field(None, gt=0.0, le=1e7, description="Stop after this much training time.")
+    eval_interval: int = Field(250, ge=1, le=10**12, description="Steps between validations.")
+    eval_characters: int = Field(
+        20_000, ge=1, le=10**12, description="Characters of the validation split scored during training."
+    )
+    patience: int | None = Field(
+        None, ge=1, le=10**9, description="Stop after this many validations without a new best."
+    )
+    checkpoint_interval: int = Field(250, ge=1, le=10**12, description="Steps between checkpoints.")
+    keep_checkpoints: int = Field(2, ge=2, le=10**6, description="Newest checkpoints kept, beside the best.")
+    sample_interval: int = Field(500, ge=1, le=10**12, description="Steps between samples.")
+    sample_characters: int = Field(300, ge=1, le=10**6, description="Length of a sample.")
+    sample_prompt: str = Field("", description="What a sample starts with.")
+    ema_decay: float | None = Field(
+        None, gt=0.0, lt=1.0, description="Decay of averaged weights, which are then the ones evaluated and kept."
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="Number format of the matrix products."
+    )
+    compile: bool = Field(False, description="Compile the model; falls back, saying so, where that fails.")
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N.")
+    threads: int | None = Field(None, ge=1, le=4096, description="CPU threads; absent: as many as there are cores.")
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.max_steps is None and self.max_epochs is None and self.max_minutes is None:
+            raise ValueError("no limit is set: give max_steps, max_epochs or max_minutes")
+        return self
+
+
+class RunConfig(Section):
+    """Everything that defines a run."""
+
+    model: ModelConfig = Field(default_factory=lambda: ModelConfig.model_validate({}))
+    text: TextConfig = Field(default_factory=lambda: TextConfig.model_validate({}))
+    optimizer: OptimizerConfig = Field(default_factory=lambda: OptimizerConfig.model_validate({}))
+    training: TrainingConfig = Field(default_factory=lambda: TrainingConfig(max_steps=2000))
+
+
+def build_config(*layers: Mapping[str, Any]) -> RunConfig:
+    """Merge nested dicts, later ones winning, and validate the result.
+
+    A layer's value of None clears what an earlier layer set.
+
+    Raises:
+        ConfigError: a key is unknown (the nearest known one is named) or a value is out of range.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for section, values in layer.items():
+            below = merged.setdefault(section, {})
+            if isinstance(below, Mapping):  # what is no section stays in place, to be refused
+                merged[section] = {**below, **values} if isinstance(values, Mapping) else values
+    try:
+        return RunConfig.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(e) for e in error.errors())) from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a configuration file as a nested dict.
+
+    Raises:
+        ConfigError: the file is missing, unreadable or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes shipped with the package, sorted."""
+    return sorted(
+        f.name.removesuffix(".toml")
+        for f in resources.files("letterloom.recipes").iterdir()
+        if f.name.endswith(".toml")
+    )
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """The settings of a shipped recipe as a nested dict.
+
+    Raises:
+        ConfigError: there is no such recipe.
+    """
+    known = recipe_names()
+    if name not in known:
+        raise ConfigError(f"there is no recipe {name!r}{_nearest(name, known)}; the recipes are {', '.join(known)}")
+    return tomllib.loads((resources.files("letterloom.recipes") / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def to_toml(config: RunConfig) -> str:
+    """The configuration as TOML, every setting told, absent ones as "none". Round-trips by `build_config`."""
+    import tomlkit
+
+    sections = config.model_dump(mode="json")
+    told = {s: {k: "none" if v is None else v for k, v in values.items()} for s, values in sections.items()}
+    return tomlkit.dumps(told)
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    matches = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def _explain(error: Mapping[str, Any]) -> str:
+    """One pydantic error as one line that names the setting, its value and what is allowed."""
+    place = [str(part) for part in error["loc"]]
+    name = ".".join(place) or "the configuration"
+    if error["type"] == "extra_forbidden":
+        section: Any = RunConfig
+        for part in place[:-1]:
+            section = section.model_fields[part].annotation
+        return f"unknown setting {name!r}{_nearest(place[-1], list(section.model_fields))}"
+    reason = error["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    if isinstance(error["input"], (Mapping, BaseModel)):
+        return f"{name}: {reason}"
+    return f"{name} = {error['input']!r}: {reason}"

@@ -1,0 +1,59 @@
+"""One exception for each kind of mistake a user can make.
+
+Every message is one line that names the thing, the place and the fix. The command line prints it
+without a traceback and ends with the class's `exit_code`; scripts may rely on those numbers.
+"""
+
+
+class LetterloomError(Exception):
+    """A mistake the user can mend; the base of every error raised on purpose."""
+
+    exit_code = 2
+
+
+class ConfigError(LetterloomError):
+    """A setting is unknown, out of range, or does not fit another one."""
+
+
+class CorpusError(LetterloomError):
+    """A text cannot be read: missing, empty, too short, binary, not UTF-8."""
+
+
+class UnknownCharacterError(LetterloomError):
+    """A character is not in the vocabulary."""
+
+
+class RunError(LetterloomError):
+    """A run or checkpoint is missing, or a run directory is in the way."""
+
+
+class LockedError(LetterloomError):
+    """Another process holds the run directory or the cache entry."""
+
+    exit_code = 3
+
+
+class DataMismatchError(LetterloomError):
+    """Stored data is not what it claims to be: a changed text, a damaged or foreign checkpoint."""
+
+    exit_code = 4
+
+
+class ResourceError(LetterloomError):
+    """Memory, disk space or a device is missing or used up."""
+
+    exit_code = 5
+
+
+class NonFiniteError(LetterloomError):
+    """A loss or gradient is NaN or infinite; raised before the update that would spread it."""
+
+    exit_code = 6
+
+
+class Interrupted(LetterloomError):
+    """A signal ended the work; everything up to the last finished step is saved."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
