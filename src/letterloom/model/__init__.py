@@ -1,0 +1,1 @@
+"""The transformer, its cache, and the window it sees of a long text."""
