@@ -1,0 +1,1 @@
+"""What a model costs a text: surprisal, its mean with an interval, and the check against the reference."""
