@@ -71,7 +71,8 @@ class ModelConfig(Section):
     )
     initialisation: Literal["gpt2", "normal", "zero_projections"] = Field(
         "gpt2",
-        description="N(0, 0.02) with residual projections scaled by 1/sqrt(2 n_layers); plain N(0, 0.02); residual projections zero.",
+        description="N(0, 0.02) with residual projections scaled by 1/sqrt(2 n_layers); plain N(0, 0.02); "
+        "residual projections zero.",
     )
 
     @model_validator(mode="after")

@@ -12,7 +12,8 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,7 +24,7 @@ from letterloom.errors import DataMismatchError, LockedError, ResourceError, Run
 MANIFEST = "MANIFEST.json"
 FORMAT_VERSION = 1
 _TEMPORARY = ".tmp-"
-_CHUNK = 1 << 20
+_ASIDE = "-aside-"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -77,11 +78,11 @@ class LineLog:
         self._file.close()
 
 
+@dataclass(frozen=True)
 class FolderWriter:
     """Writes the files of a folder that is not visible yet; made by `new_folder`."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    path: Path
 
     def write(self, name: str, data: bytes | str) -> None:
         """Write one file whole (text as UTF-8)."""
@@ -117,9 +118,7 @@ def new_folder(path: Path, **manifest: Any) -> Iterator[FolderWriter]:
             files = {f.name: {"bytes": f.stat().st_size, "sha256": sha256_file(f)} for f in sorted(temporary.iterdir())}
             writer.write(MANIFEST, _manifest_text({"format": FORMAT_VERSION, **manifest, "files": files}))
             fsync_folder(temporary)
-            if path.exists():
-                remove_folder(path)
-            temporary.rename(path)
+            _put_in_place(temporary, path)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -137,19 +136,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
         manifest = json.loads(text)
-        intact = text == _manifest_text(manifest)
+        intact = text == _manifest_text(manifest) and all(Path(name).name == name for name in manifest["files"])
     except FileNotFoundError:
-        raise DataMismatchError(
-            f"{path} has no {MANIFEST}; it is not a folder saved by Letterloom, or its saving was cut short"
-        ) from None
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        raise DataMismatchError(f"{path} has no {MANIFEST}: Letterloom did not save it, or not to its end") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         intact = False
     if not intact:
-        raise DataMismatchError(f"{file} is damaged (its checksum does not match); use another checkpoint or a copy")
+        raise DataMismatchError(f"{file} is damaged (it is not as it was saved); use another checkpoint or a copy")
     if manifest["format"] > FORMAT_VERSION:
-        raise DataMismatchError(
-            f"{path} has format {manifest['format']}, newer than this Letterloom reads ({FORMAT_VERSION}); upgrade it"
-        )
+        raise DataMismatchError(f"{path} has the newer format {manifest['format']}; upgrade Letterloom")
     return dict(manifest)
 
 
@@ -159,12 +154,8 @@ def read_verified(path: Path, name: str, manifest: dict[str, Any]) -> bytes:
     Raises:
         DataMismatchError: the file is missing, truncated or altered.
     """
-    try:
+    with _reading(path / name):
         data = (path / name).read_bytes()
-    except OSError as error:
-        raise DataMismatchError(
-            f"{path / name} cannot be read ({error.strerror}); use another checkpoint or a copy"
-        ) from None
     _check(path / name, len(data), hashlib.sha256(data).hexdigest(), manifest)
     return data
 
@@ -177,14 +168,9 @@ def verify_folder(path: Path) -> dict[str, Any]:
     """
     manifest = read_manifest(path)
     for name in manifest["files"]:
-        file = path / name
-        try:
-            size, digest = file.stat().st_size, sha256_file(file)
-        except OSError as error:
-            raise DataMismatchError(
-                f"{file} cannot be read ({error.strerror}); use another checkpoint or a copy"
-            ) from None
-        _check(file, size, digest, manifest)
+        with _reading(path / name):
+            size, digest = (path / name).stat().st_size, sha256_file(path / name)
+        _check(path / name, size, digest, manifest)
     return manifest
 
 
@@ -197,9 +183,12 @@ def remove_folder(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed writers left in `folder`. Only for the holder of its lock."""
+    """Remove what killed writers left in `folder`, after putting back what one had moved aside; needs its lock."""
     for leftover in folder.glob(f"{_TEMPORARY}*"):
-        if leftover.is_dir() and not leftover.is_symlink():
+        name = leftover.name.partition(_ASIDE)[2]
+        if name and not (folder / name).exists():
+            leftover.rename(folder / name)
+        elif leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
@@ -228,9 +217,7 @@ def lock(path: Path, holder: str, wait_seconds: float = 0.0) -> Iterator[None]:
         try:
             held.acquire(timeout=wait_seconds)
         except Timeout:
-            raise LockedError(
-                f"{holder} is in use by another process; wait for it to end, or choose another place"
-            ) from None
+            raise LockedError(f"{holder} is in use by another process; wait for it, or choose another place") from None
     try:
         yield
     finally:
@@ -257,6 +244,20 @@ def _fsync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
+def _put_in_place(folder: Path, path: Path) -> None:
+    """Rename a folder to `path`; an older one there is kept aside until the new one is in its place."""
+    aside = path.with_name(f"{_TEMPORARY}{os.getpid()}{_ASIDE}{path.name}")
+    if path.exists():
+        path.rename(aside)
+    try:
+        folder.rename(path)
+    except BaseException:
+        if aside.exists():
+            aside.rename(path)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
 def _manifest_text(manifest: dict[str, Any]) -> str:
     """The manifest in the one spelling that is accepted, ending in a checksum of itself."""
     body = {key: value for key, value in manifest.items() if key != "checksum"}
@@ -268,14 +269,18 @@ def _check(file: Path, size: int, digest: str, manifest: dict[str, Any]) -> None
     expected = manifest["files"].get(file.name)
     if expected is None:
         raise DataMismatchError(f"{file} is not listed in {MANIFEST}; it does not belong to this folder")
-    if size != expected["bytes"]:
-        raise DataMismatchError(
-            f"{file} is damaged: {size} bytes, {expected['bytes']} were saved; use another checkpoint or a copy"
-        )
-    if digest != expected["sha256"]:
-        raise DataMismatchError(
-            f"{file} is damaged: its SHA-256 does not match {MANIFEST}; use another checkpoint or a copy"
-        )
+    if (size, digest) != (expected["bytes"], expected["sha256"]):
+        told = f"{size} bytes in place of {expected['bytes']}" if size != expected["bytes"] else "its SHA-256 differs"
+        raise DataMismatchError(f"{file} is damaged ({told}); use another checkpoint or a copy")
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Turn the errors of reading `file` into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        raise DataMismatchError(f"{file} cannot be read ({error.strerror}); use another checkpoint or a copy") from None
 
 
 @contextmanager
@@ -285,15 +290,9 @@ def _disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            free = "unknown"
-            with suppress(OSError):
-                free = f"{shutil.disk_usage(_existing(path)).free:,}"
+            folder = next(parent for parent in path.absolute().parents if parent.exists())
             raise ResourceError(
-                f"no space left to write {path} ({free} bytes free); free some and start again, "
-                "what was saved before is intact"
+                f"no space left to write {path} ({shutil.disk_usage(folder).free:,} bytes free); free some and start "
+                "again, what was saved before is intact"
             ) from None
         raise RunError(f"cannot write {path}: {error.strerror or error}; check the path and its permissions") from None
-
-
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.parent)
