@@ -1,0 +1,1 @@
+"""Text in: corpora, tokenizers, the encoded corpus on disk, and batches as a function."""
