@@ -1,0 +1,90 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from letterloom.evaluation.interval import block_bootstrap
+
+MEAN = 2.0
+
+
+def autoregressive(rng: np.random.Generator, n: int, correlation: float) -> NDArray[np.float64]:
+    """Gaussian values of mean 2 and variance 1 whose neighbours correlate."""
+    noise = rng.normal(size=n) * math.sqrt(1 - correlation**2)
+    values = np.empty(n)
+    values[0] = rng.normal()
+    for i in range(1, n):
+        values[i] = correlation * values[i - 1] + noise[i]
+    return values + MEAN
+
+
+def test_independent_values_give_the_normal_interval() -> None:
+    nats = np.random.default_rng(1).normal(MEAN, 0.5, size=20_000)
+    interval = block_bootstrap(nats, np.ones_like(nats))
+    assert interval is not None
+    margin = 1.96 * nats.std() / math.sqrt(len(nats))
+    assert interval[0] == pytest.approx(nats.mean() - margin, abs=0.25 * margin)
+    assert interval[1] == pytest.approx(nats.mean() + margin, abs=0.25 * margin)
+
+
+def test_correlated_values_are_covered_where_the_naive_interval_fails() -> None:
+    rng = np.random.default_rng(2)
+    covered = naive = 0
+    repetitions, n = 150, 10_000
+    for _ in range(repetitions):
+        nats = autoregressive(rng, n, correlation=0.8)
+        interval = block_bootstrap(nats, np.ones(n))
+        assert interval is not None
+        covered += interval[0] <= MEAN <= interval[1]
+        naive += abs(nats.mean() - MEAN) <= 1.96 * nats.std() / math.sqrt(n)
+    assert 0.88 <= covered / repetitions <= 0.99
+    assert naive / repetitions < 0.65
+
+
+def test_blocks_count_by_their_characters() -> None:
+    """ASCII, then 2-byte characters: near the delta method's interval for a ratio of sums (Cochran 1977, 2.11)."""
+    weights = np.concatenate([np.ones(5_000), np.tile([1.0, 0.0], 2_500)])
+    nats = np.random.default_rng(3).gamma(2.0, 1.0, size=10_000)
+    interval = block_bootstrap(nats, weights)
+    assert interval is not None
+    totals, sizes = nats.reshape(100, 100).sum(axis=1), weights.reshape(100, 100).sum(axis=1)
+    ratio = nats.sum() / weights.sum()
+    margin = 1.96 * math.sqrt(((totals - ratio * sizes) ** 2).sum()) / weights.sum()
+    assert interval[0] == pytest.approx(ratio - margin, abs=0.25 * margin)
+    assert interval[1] == pytest.approx(ratio + margin, abs=0.25 * margin)
+
+
+def test_equal_data_give_an_equal_interval() -> None:
+    nats = np.random.default_rng(4).random(3_000)
+    assert block_bootstrap(nats, np.ones(3_000)) == block_bootstrap(nats, np.ones(3_000))
+
+
+@pytest.mark.parametrize(("n", "given_"), [(2, False), (999, False), (1_000, True), (1_001, True), (12_345, True)])
+def test_a_short_text_has_no_interval(n: int, given_: bool) -> None:
+    nats = np.random.default_rng(5).random(n)
+    assert (block_bootstrap(nats, np.ones(n)) is not None) is given_
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-300, math.log(65)])
+def test_constant_data_have_an_interval_of_no_width(value: float) -> None:
+    low, high = block_bootstrap(np.full(5_000, value), np.ones(5_000)) or (math.nan, math.nan)
+    assert low == high == pytest.approx(value, rel=1e-12)
+
+
+@given(
+    changed=st.lists(st.tuples(st.integers(0, 4_999), st.floats(0, 1e6)), max_size=5),
+    base=st.sampled_from([0.0, 1.0, 4.174387269895637]),
+)
+@settings(max_examples=50, deadline=None)
+def test_nearly_constant_data_neither_crash_nor_warn(changed: list[tuple[int, float]], base: float) -> None:
+    nats = np.full(5_000, base)
+    for place, value in changed:
+        nats[place] = value
+    low, high = block_bootstrap(nats, np.ones(5_000)) or (math.nan, math.nan)
+    assert math.isfinite(low)
+    assert low <= high
+    assert low <= nats.mean() * (1 + 1e-9)
+    assert high >= nats.mean() * (1 - 1e-9)
