@@ -1,0 +1,249 @@
+"""The closed forms against the model itself, PyTorch's counters and the published counts."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+
+from letterloom import accounting
+from letterloom.config import ModelConfig, OptimizerConfig
+from letterloom.errors import ResourceError
+from letterloom.model.cache import Cache
+from letterloom.model.transformer import Transformer
+
+BIASES = dict.fromkeys(["bias_qkv", "bias_attention_out", "bias_mlp", "bias_norm", "bias_head"], True)
+NO_QKV = BIASES | {"bias_qkv": False}
+LECTURE = NO_QKV | {"activation": "relu", "tied_head": False}
+
+# The five source documents and nanoGPT's CPU model, all with the 65 characters of Tiny Shakespeare.
+PUBLISHED: list[tuple[int, dict[str, Any]]] = [
+    (210_497, {"d_model": 64, "context_length": 32, "tied_head": False} | BIASES),
+    (10_714_752, {"d_model": 384, "context_length": 128, "n_layers": 6, "n_heads": 6, **NO_QKV, "bias_head": False}),
+    (209_729, {"d_model": 64, "context_length": 32} | LECTURE),
+    (2_697_281, {"d_model": 192, "context_length": 32, "n_layers": 6, "n_heads": 6} | LECTURE),
+    (818_048, {"d_model": 128, "context_length": 128} | BIASES | {"bias_head": False}),
+]
+
+
+@st.composite
+def model_configs(draw: st.DrawFn) -> ModelConfig:
+    norm = draw(st.sampled_from(["layernorm", "rmsnorm"]))
+    n_heads = draw(st.integers(1, 4))
+    return ModelConfig(
+        context_length=draw(st.integers(1, 40)),
+        d_model=n_heads * 2 * draw(st.integers(1, 12)),
+        n_layers=draw(st.integers(1, 3)),
+        n_heads=n_heads,
+        d_ff=draw(st.none() | st.integers(1, 99)),
+        positions=draw(st.sampled_from(["none", "learned", "sinusoidal", "rotary"])),
+        norm=norm,
+        norm_placement=draw(st.sampled_from(["before", "before_and_after"])),
+        activation=draw(st.sampled_from(["relu", "gelu", "gelu_tanh", "relu_squared", "swiglu"])),
+        bias_qkv=draw(st.booleans()),
+        bias_attention_out=draw(st.booleans()),
+        bias_mlp=draw(st.booleans()),
+        bias_norm=norm == "layernorm" and draw(st.booleans()),
+        bias_head=draw(st.booleans()),
+        tied_head=draw(st.booleans()),
+        qk_norm=draw(st.booleans()),
+        logit_soft_cap=draw(st.none() | st.just(15.0)),
+        token_smear=draw(st.booleans()),
+    )
+
+
+def on_meta(config: ModelConfig, vocab_size: int) -> Transformer:
+    with torch.device("meta"):
+        return Transformer(config, vocab_size)
+
+
+def component_of(parameter: str) -> str:
+    """The component a parameter of the model belongs to, by its name in the checkpoint."""
+    part = re.sub(r"^blocks\.\d+\.", "block.", parameter)
+    places = {
+        "embedding": "token embedding",
+        "position": "position embedding",
+        "smear": "smear",
+        "norm": "final norm",
+        "head": "head",
+        "block.attention_norm": "attention norm",
+        "block.attention.qkv": "attention",
+        "block.attention.out": "attention",
+        "block.attention_post_norm": "attention post norm",
+        "block.mlp_norm": "MLP norm",
+        "block.mlp.gate": "MLP",
+        "block.mlp.up": "MLP",
+        "block.mlp.down": "MLP",
+        "block.mlp_post_norm": "MLP post norm",
+    }
+    return places[part.rsplit(".", 1)[0]]
+
+
+@settings(deadline=None)
+@given(model_configs(), st.integers(1, 300))
+def test_parameters_equal_the_models_component_by_component(config: ModelConfig, vocab_size: int) -> None:
+    counted: dict[str, int] = {}
+    for name, parameter in on_meta(config, vocab_size).named_parameters():
+        component = component_of(name)
+        counted[component] = counted.get(component, 0) + parameter.numel()
+    stated = accounting.parameters(config, vocab_size)
+    assert stated == counted
+    assert list(stated) == list(counted)  # in the order of the model
+
+
+@given(model_configs(), st.integers(1, 300))
+def test_the_calculation_written_out_gives_the_count(config: ModelConfig, vocab_size: int) -> None:
+    for component in accounting.components(config, vocab_size):
+        terms = component.calculation.split(" + ")
+        total = 0
+        for term in terms:
+            product = 1
+            for factor in term.split(" x "):
+                product *= int(factor)
+            total += product
+        assert total == component.each
+        assert component.count == component.each * component.copies
+
+
+@pytest.mark.parametrize(("count", "settings"), PUBLISHED, ids=[str(count) for count, _ in PUBLISHED])
+def test_published_counts(count: int, settings: dict[str, Any]) -> None:
+    assert sum(accounting.parameters(ModelConfig(**settings), 65).values()) == count
+
+
+def test_second_norms_add_two_a_block() -> None:
+    settings = PUBLISHED[-1][1] | {"norm_placement": "before_and_after"}
+    assert sum(accounting.parameters(ModelConfig(**settings), 65).values()) == 818_048 + 4 * 2 * 2 * 128
+
+
+@settings(deadline=None)
+@given(model_configs(), st.integers(1, 300), st.data())
+def test_forward_flops_equal_pytorchs_count(config: ModelConfig, vocab_size: int, data: st.DataObject) -> None:
+    context = data.draw(st.integers(1, config.context_length))
+    model, ids = on_meta(config, vocab_size), torch.zeros(1, context, dtype=torch.long, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        model(ids)
+    assert accounting.forward_flops(config, vocab_size, context) == counter.get_total_flops()
+
+
+def test_training_flops_equal_pytorchs_count() -> None:
+    config = ModelConfig(d_model=48, n_heads=3, n_layers=2, context_length=20, activation="swiglu")
+    model, ids = on_meta(config, 65), torch.zeros(1, 20, dtype=torch.long, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        model(ids).sum().backward()
+    assert accounting.training_flops(config, 65, 20) == counter.get_total_flops()
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    model_configs(),
+    st.sampled_from(
+        [
+            OptimizerConfig(name="sgd"),
+            OptimizerConfig(name="sgd", momentum=0.9),
+            OptimizerConfig(name="adamw"),
+            OptimizerConfig(name="muon"),
+        ]
+    ),
+)
+def test_training_bytes_equal_the_tensors_of_a_step(config: ModelConfig, optimizer: OptimizerConfig) -> None:
+    model = Transformer(config, 10)
+    matrices = {p for name, p in model.named_parameters() if name.startswith("blocks.") and p.ndim == 2}
+    optimizers: list[torch.optim.Optimizer]
+    match optimizer.name:
+        case "sgd":
+            optimizers = [torch.optim.SGD(model.parameters(), lr=0.1, momentum=optimizer.momentum)]
+        case "adamw":
+            optimizers = [torch.optim.AdamW(model.parameters())]
+        case "muon":
+            rest = [p for p in model.parameters() if p not in matrices]
+            optimizers = [torch.optim.Muon(list(matrices)), torch.optim.AdamW(rest)]
+    model(torch.zeros(1, 1, dtype=torch.long)).sum().backward()
+    tensors = []
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        tensors += [parameter, parameter.grad]
+    for o in optimizers:
+        o.step()
+        tensors += [t for state in o.state.values() for t in state.values() if torch.is_tensor(t) and t.ndim > 0]
+    assert accounting.training_bytes(config, 10, optimizer) == sum(t.nbytes for t in tensors)
+
+
+def kept_for_backward(config: ModelConfig, vocab_size: int) -> int:
+    """Bytes of the tensors autograd keeps of one sequence's forward pass and loss."""
+    model = on_meta(config, vocab_size)
+    kept: dict[int, torch.Tensor] = {}
+    own = {id(p) for p in model.parameters()}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        base = tensor if tensor._base is None else tensor._base  # a view costs nothing
+        if id(base) not in own and base.is_floating_point():
+            kept[id(base)] = base
+        return tensor
+
+    ids = torch.zeros(1, config.context_length, dtype=torch.long, device="meta")
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        torch.nn.functional.cross_entropy(model(ids).flatten(0, 1), ids.flatten())
+    return sum(tensor.nbytes for tensor in kept.values())
+
+
+@settings(deadline=None)
+@given(model_configs(), st.integers(2, 300))
+def test_activation_bytes_are_a_floor(config: ModelConfig, vocab_size: int) -> None:
+    floor = accounting.activation_bytes(config, vocab_size, config.context_length)
+    assert floor <= kept_for_backward(config, vocab_size)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "swiglu"])
+def test_the_floor_of_activation_bytes_is_more_than_half_of_what_autograd_keeps(activation: Any) -> None:
+    config = ModelConfig(activation=activation)
+    assert accounting.activation_bytes(config, 65, 64) > kept_for_backward(config, 65) / 2
+
+
+@given(model_configs(), st.integers(1, 3), st.sampled_from([torch.float32, torch.bfloat16]))
+def test_cache_bytes_equal_the_caches_tensors(config: ModelConfig, batch_size: int, dtype: torch.dtype) -> None:
+    cache = Cache(config, batch_size, dtype, device="meta")
+    tensors = [value for holder in [cache, *cache.layers] for value in vars(holder).values() if torch.is_tensor(value)]
+    assert accounting.cache_bytes(config, batch_size, dtype.itemsize) == sum(t.nbytes for t in tensors)
+
+
+def test_a_trillion_parameters_are_refused() -> None:
+    config = ModelConfig(d_model=100_000, n_heads=1000, n_layers=10)
+    with pytest.raises(
+        ResourceError, match=r"1,200,\d+,\d+,\d+ parameters takes at least 19,\d+\.\d GB.*reduce d_model"
+    ):
+        accounting.require_memory(config, 65, OptimizerConfig())
+    assert ResourceError.exit_code == 5
+
+
+def test_to_use_a_model_only_its_weights_have_to_fit() -> None:
+    needed = 4 * sum(accounting.parameters(ModelConfig(), 65).values())
+    accounting.require_memory(ModelConfig(), 65, available=needed)
+    with pytest.raises(ResourceError, match="using a model of"):
+        accounting.require_memory(ModelConfig(), 65, available=needed - 1)
+
+
+def test_a_batch_that_cannot_fit_is_refused_with_its_own_remedy() -> None:
+    with pytest.raises(ResourceError, match="reduce batch_size or context_length"):
+        accounting.require_memory(ModelConfig(), 65, OptimizerConfig(), sequences=10**7)
+
+
+def test_memory_is_refused_from_the_first_byte_too_few() -> None:
+    config, optimizer = ModelConfig(), OptimizerConfig()
+    needed = accounting.training_bytes(config, 65, optimizer) + accounting.activation_bytes(
+        config, 65, 64, value_bytes=2
+    )
+    accounting.require_memory(config, 65, optimizer, available=needed)
+    with pytest.raises(ResourceError):
+        accounting.require_memory(config, 65, optimizer, available=needed - 1)
+
+
+def test_physical_memory_is_what_the_kernel_says() -> None:
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():
+        pytest.skip("no /proc/meminfo on this system")
+    total = int(meminfo.read_text().split()[1])
+    assert accounting.physical_memory() == total * 1024
