@@ -1,0 +1,184 @@
+"""Checkpoints: self-contained folders, verified on loading, without pickle."""
+
+import json
+import logging
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from letterloom import accounting, storage
+from letterloom.config import RunConfig, build_config, to_toml
+from letterloom.errors import DataMismatchError, LetterloomError, RunError
+from letterloom.model.transformer import Transformer
+from letterloom.runs.directory import RunDirectory, is_checkpoint
+from letterloom.text.tokenizers import Tokenizer, tokenizer_from_json
+
+log = logging.getLogger("letterloom")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder whose small files were read and verified; tensors are read on demand."""
+
+    path: Path
+    manifest: dict[str, Any]
+    config: RunConfig
+    tokenizer: Tokenizer
+    state: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        """Steps of training behind these weights."""
+        return int(self.manifest["step"])
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """The tensors of `model` or `optimizer`, on the CPU.
+
+        Raises:
+            DataMismatchError: the file is damaged.
+        """
+        file = f"{name}.safetensors"
+        try:
+            return safetensors.torch.load(storage.read_verified(self.path, file, self.manifest))
+        except SafetensorError as error:
+            raise DataMismatchError(f"{self.path / file} is not a safetensors file: {error}") from None
+
+    def model(self) -> Transformer:
+        """The model with these weights, on the CPU, in evaluation mode."""
+        accounting.require_memory(self.config.model, self.tokenizer.vocab_size)
+        model = Transformer(self.config.model, self.tokenizer.vocab_size)
+        load_parameters(model, self.tensors("model"), self.path / "model.safetensors")
+        return model.eval()
+
+
+def save_checkpoint(
+    path: Path,
+    *,
+    step: int,
+    model: Mapping[str, Tensor],
+    optimizer: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    config: RunConfig,
+    tokenizer: Tokenizer,
+) -> None:
+    """Write a checkpoint folder, durably and whole; it is verified before this returns.
+
+    Raises:
+        ResourceError: the disk is full; older checkpoints are untouched.
+    """
+    with storage.new_folder(path, step=step) as folder:
+        folder.write("model.safetensors", _serialised(model))
+        folder.write("optimizer.safetensors", _serialised(optimizer))
+        folder.write("state.json", json.dumps(dict(state), indent=2) + "\n")
+        folder.write("run.toml", to_toml(config))
+        folder.write("tokenizer.json", tokenizer.to_json())
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint folder, every file verified against its manifest.
+
+    Raises:
+        DataMismatchError: naming the file that is missing or damaged, or what does not belong together.
+    """
+    manifest = storage.verify_folder(path)
+    try:
+        small = {
+            name: storage.read_verified(path, name, manifest).decode()
+            for name in ("run.toml", "tokenizer.json", "state.json")
+        }
+        config = build_config(tomllib.loads(small["run.toml"]))
+        return Checkpoint(
+            path, manifest, config, tokenizer_from_json(small["tokenizer.json"]), json.loads(small["state.json"])
+        )
+    except (ValueError, KeyError) as error:
+        raise DataMismatchError(f"{path} is not a checkpoint this Letterloom can read: {error}") from None
+
+
+def newest_checkpoint(run: RunDirectory) -> Checkpoint | None:
+    """The newest checkpoint that verifies, telling of those that do not; None where none was saved yet.
+
+    Raises:
+        DataMismatchError: there are checkpoints, and every one is damaged.
+    """
+    problems = []
+    for path in reversed(run.checkpoints()):
+        try:
+            checkpoint = read_checkpoint(path)
+        except LetterloomError as error:
+            problems.append(str(error))
+            continue
+        for problem in problems:
+            log.warning("%s; going on with %s", problem, path.name)
+        return checkpoint
+    if problems:
+        raise DataMismatchError(f"no checkpoint of {run.path} is whole: {'; '.join(problems)}")
+    return None
+
+
+def remove_old_checkpoints(run: RunDirectory, keep: int) -> None:
+    """Remove all but the best checkpoint and the `keep` newest whole ones; a damaged one does not count."""
+    best, whole = run.linked("best"), 0
+    for path in reversed(run.checkpoints()):
+        if whole >= keep and path.resolve() != best:
+            storage.remove_folder(path)
+        elif whole < keep and _is_whole(path):
+            whole += 1
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint a user means by a path: a checkpoint folder itself, or of a run the best one that is whole.
+
+    Raises:
+        RunError: the run has no checkpoint yet.
+        DataMismatchError: the checkpoint, or each one of the run, is damaged.
+    """
+    if is_checkpoint(path):
+        return read_checkpoint(path)
+    run = RunDirectory(path)
+    best = run.linked("best")
+    if best is not None:
+        try:
+            return read_checkpoint(best)
+        except LetterloomError as error:
+            log.warning("%s; the newest whole checkpoint is used in its place", error)
+    newest = newest_checkpoint(run)
+    if newest is None:
+        raise RunError(f"the run {path} has no checkpoint yet; continue it with `letterloom resume {path}`")
+    return newest
+
+
+@torch.no_grad()
+def load_parameters(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Copy tensors into the parameters of the same names; every name and shape has to match.
+
+    Raises:
+        DataMismatchError: naming what is missing, left over or of another shape.
+    """
+    parameters = dict(model.named_parameters())
+    unlike = sorted(parameters.keys() ^ tensors.keys())
+    if unlike:
+        raise DataMismatchError(f"{source} does not fit its run.toml: {', '.join(unlike[:5])} on one side only")
+    for name, parameter in parameters.items():
+        if parameter.shape != tensors[name].shape:
+            shapes = f"{tuple(tensors[name].shape)} in place of {tuple(parameter.shape)}"
+            raise DataMismatchError(f"{source} does not fit its run.toml: {name} has shape {shapes}")
+        parameter.copy_(tensors[name])
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        storage.verify_folder(path)
+    except DataMismatchError:
+        return False
+    return True
+
+
+def _serialised(tensors: Mapping[str, Tensor]) -> bytes:
+    return safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})

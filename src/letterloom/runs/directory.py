@@ -1,0 +1,178 @@
+"""The layout of a run directory, and finding one."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from letterloom import storage
+from letterloom.config import RunConfig, build_config, read_toml, to_toml
+from letterloom.errors import RunError
+from letterloom.text.tokenizers import Tokenizer, tokenizer_from_json
+
+LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths and small files of one run. `run.toml` is written last, so where it is, the others are too."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """Every setting, resolved."""
+        return self.path / "run.toml"
+
+    @property
+    def metrics_file(self) -> Path:
+        """One JSON object a line, for each step and validation."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def evaluation_file(self) -> Path:
+        """The final numbers, by protocol."""
+        return self.path / "evaluation.json"
+
+    @property
+    def samples_folder(self) -> Path:
+        """Text drawn during training, by step."""
+        return self.path / "samples"
+
+    @property
+    def checkpoints_folder(self) -> Path:
+        """Step folders, and the links `best` and `last`."""
+        return self.path / "checkpoints"
+
+    def checkpoint(self, step: int) -> Path:
+        """The folder of one step's checkpoint."""
+        return self.checkpoints_folder / f"step-{step:06d}"
+
+    def checkpoints(self) -> list[Path]:
+        """Checkpoint folders, oldest step first; not verified."""
+        folders = [f for f in self.checkpoints_folder.glob("step-*") if f.name[5:].isdecimal()]
+        return sorted(folders, key=lambda folder: int(folder.name[5:]))
+
+    def linked(self, name: str) -> Path | None:
+        """The checkpoint the link `best` or `last` points to, where there is one."""
+        link = self.checkpoints_folder / name
+        return link.resolve() if link.exists() else None
+
+    def config(self) -> RunConfig:
+        """The run's settings."""
+        return build_config(read_toml(self.config_file))
+
+    def tokenizer(self) -> Tokenizer:
+        """The run's tokenizer."""
+        return tokenizer_from_json(self._read("tokenizer.json"))
+
+    def corpus(self) -> dict[str, Any]:
+        """What `corpus.json` tells of the text."""
+        return self._read_json("corpus.json")
+
+    def environment(self) -> dict[str, Any]:
+        """Versions and hardware of the run."""
+        return self._read_json("environment.json")
+
+    def evaluation(self) -> dict[str, Any] | None:
+        """Final numbers by protocol; None while the run is not finished."""
+        return self._read_json("evaluation.json") if self.evaluation_file.exists() else None
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of the metrics log; a last line that a kill cut short is left out."""
+        if not self.metrics_file.exists():
+            return []
+        lines = self.metrics_file.read_bytes().split(b"\n")[:-1]  # after the last newline: nothing, or a torn line
+        return [self._event(number, line) for number, line in enumerate(lines, start=1)]
+
+    def trim_metrics(self, step: int) -> None:
+        """Drop what was logged after `step`, which is about to be done again."""
+        kept = [json.dumps(line) + "\n" for line in self.metrics() if line["step"] <= step]
+        storage.write_file(self.metrics_file, "".join(kept))
+
+    def create(
+        self, config: RunConfig, tokenizer: Tokenizer, corpus: dict[str, Any], environment: dict[str, Any]
+    ) -> None:
+        """Write the small files; call under `locked`."""
+        storage.write_file(self.path / "tokenizer.json", tokenizer.to_json())
+        storage.write_json(self.path / "corpus.json", corpus)
+        storage.write_json(self.path / "environment.json", environment)
+        storage.write_file(self.config_file, to_toml(config))
+
+    def require_free(self) -> None:
+        """Raise a RunError unless a new run may be written here."""
+        beginnings = {LOCK, "tokenizer.json", "corpus.json", "environment.json"}  # of a run killed while it was created
+        if self.config_file.exists():
+            raise RunError(f"{self.path} already holds a run; choose another --out, or `letterloom resume {self.path}`")
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path} is a file; choose another --out")
+        if self.path.exists() and any(
+            f.name not in beginnings and not f.name.startswith(".tmp-") for f in self.path.iterdir()
+        ):
+            raise RunError(f"{self.path} is not empty and holds no run; choose another --out")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run directory for one process, and clear away what a killed one left behind.
+
+        Raises:
+            LockedError: another process is training here.
+        """
+        with storage.lock(self.path / LOCK, f"the run {self.path}"):
+            for folder in (self.path, self.checkpoints_folder, self.samples_folder):
+                storage.remove_leftovers(folder)
+            yield
+
+    def _event(self, number: int, line: bytes) -> dict[str, Any]:
+        try:
+            event: dict[str, Any] = json.loads(line)
+            if isinstance(event["step"], int):
+                return event
+        except (ValueError, TypeError, KeyError):
+            pass
+        raise RunError(f"{self.metrics_file} is damaged: line {number} is not an event; restore it from a copy")
+
+    def _read(self, name: str) -> str:
+        try:
+            return (self.path / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunError(f"cannot read {self.path / name}: {error}") from None
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        value = None
+        with suppress(ValueError):
+            value = json.loads(self._read(name))
+        if not isinstance(value, dict):
+            raise RunError(f"{self.path / name} is damaged: it is not a JSON object; restore it from a copy")
+        return value
+
+
+def is_run(path: Path) -> bool:
+    """Whether `path` is a run directory (and not a checkpoint, which holds a run.toml too)."""
+    return (path / "run.toml").is_file() and not (path / storage.MANIFEST).exists()
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether `path` looks like a checkpoint folder."""
+    return (path / storage.MANIFEST).exists() or (path / "model.safetensors").exists()
+
+
+def find_run(name: str | Path) -> Path:
+    """The run directory or checkpoint folder a user means; `latest` (or DIR/latest) is the newest run in `runs` (DIR).
+
+    Raises:
+        RunError: there is none.
+    """
+    path = Path("runs/latest") if str(name) == "latest" else Path(name)
+    if path.name == "latest" and not path.exists():
+        runs = [folder for folder in path.parent.glob("*") if is_run(folder)]
+        if not runs:
+            raise RunError(f"there is no run in {path.parent.resolve()}; train one with `letterloom train`")
+        return max(runs, key=lambda folder: (folder / "run.toml").stat().st_mtime_ns)
+    if not path.exists():
+        raise RunError(f"there is no run at {path}; give a run directory, a checkpoint folder or `latest`")
+    if not is_run(path) and not is_checkpoint(path):
+        raise RunError(f"{path} is neither a run directory nor a checkpoint folder (it has no run.toml)")
+    return path

@@ -1,0 +1,76 @@
+"""Where and in which precision to train: `auto` is resolved once, told, and stored with the run."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+
+from letterloom.config import RunConfig
+from letterloom.errors import ConfigError, ResourceError
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of that name (cpu, mps, cuda, cuda:N); `auto` prefers MPS, then CUDA, then the CPU.
+
+    Raises:
+        ConfigError: there is no such name.
+        ResourceError: it is not here.
+    """
+    if name == "auto":
+        return torch.device(
+            "mps" if torch.backends.mps.is_available() else "cuda" if torch.cuda.is_available() else "cpu"
+        )
+    counts = {"cpu": 1, "mps": int(torch.backends.mps.is_available()), "cuda": torch.cuda.device_count()}
+    try:
+        device = torch.device(name)
+        count = counts[device.type]
+    except (RuntimeError, KeyError):
+        raise ConfigError(f"device = {name!r}: should be auto, cpu, mps, cuda or cuda:N") from None
+    if (device.index or 0) >= count:
+        raise ResourceError(f"device {name} is not here ({count} {device.type} devices); use auto, or another one")
+    return device
+
+
+def resolve_hardware(config: RunConfig) -> RunConfig:
+    """The configuration with device, precision and threads decided; precision `auto` is bf16 on a GPU that has it.
+
+    Raises:
+        ResourceError: the device asked for is not here.
+    """
+    training = config.training
+    device = resolve_device(training.device)
+    precision = training.precision
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    threads = training.threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    resolved = training.model_copy(update={"device": str(device), "precision": precision, "threads": threads})
+    return config.model_copy(update={"training": resolved})
+
+
+def autocast(config: RunConfig) -> AbstractContextManager[None]:
+    """The context in which the forward pass and the loss are computed."""
+    training = config.training
+    dtype = AUTOCAST.get(training.precision)
+    return torch.autocast(torch.device(training.device).type, dtype=dtype, enabled=dtype is not None)
+
+
+@contextmanager
+def out_of_memory_told(config: RunConfig) -> Iterator[None]:
+    """Turn running out of memory into one line that says what to make smaller.
+
+    Raises:
+        ResourceError: in place of torch's error.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        size = f"training.batch_size {config.training.batch_size} x model.context_length {config.model.context_length}"
+        raise ResourceError(
+            f"out of memory on {config.training.device} ({size}); raise training.micro_batches, or make the batch, "
+            "the context or the model smaller"
+        ) from error

@@ -1,0 +1,141 @@
+"""All that a training step changes: weights, optimizer state, averaged weights, loss scale."""
+
+import logging
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from letterloom.config import RunConfig
+from letterloom.errors import NonFiniteError
+from letterloom.model.transformer import Transformer
+from letterloom.runs.checkpoint import Checkpoint, load_parameters
+from letterloom.training.hardware import autocast
+from letterloom.training.optimizers import (
+    build_optimizers,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    set_learning_rate,
+)
+
+log = logging.getLogger("letterloom")
+
+_RAW = "weights/"  # with averaging, the weights being trained are stored beside the optimizer's state
+
+
+class Learner:
+    """A model in training. Randomness is a function of (seed, step, micro-batch, rank), never a stream."""
+
+    def __init__(self, config: RunConfig, vocab_size: int) -> None:
+        self.config = config
+        self.device = torch.device(config.training.device)
+        torch.manual_seed(config.training.seed)
+        self.model = Transformer(config.model, vocab_size).to(self.device)
+        self.optimizers = build_optimizers(config.optimizer, self.model)
+        decay = config.training.ema_decay
+        update_average = get_ema_multi_avg_fn(decay) if decay else None  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(self.model, multi_avg_fn=update_average) if decay else None
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.training.precision == "fp16")
+        self._forward = _compiled(self.model, config) if config.training.compile else self.model
+
+    @property
+    def best_model(self) -> Transformer:
+        """The weights to evaluate, sample and keep: the averaged ones where there is averaging."""
+        return cast(Transformer, self.average.module) if self.average else self.model
+
+    def update(
+        self, x: NDArray[np.int64], y: NDArray[np.int64], step: int, factor: float, rank: int = 0
+    ) -> tuple[float, float]:
+        """One optimizer step on a batch of (B, T) ids and targets; the mean loss (nats an id) and the gradient norm.
+
+        Raises:
+            NonFiniteError: loss or gradient is not finite; nothing was updated.
+        """
+        training = self.config.training
+        self.model.train()
+        parts = min(training.micro_batches, len(x))
+        loss = torch.zeros((), device=self.device)
+        for part, (ids, targets) in enumerate(zip(np.array_split(x, parts), np.array_split(y, parts), strict=True)):
+            torch.manual_seed(_dropout_seed(training.seed, step, part, rank))
+            with autocast(self.config):
+                logits = self._forward(torch.from_numpy(ids).to(self.device))
+                part_loss = F.cross_entropy(
+                    logits.flatten(0, 1).float(), torch.from_numpy(targets).to(self.device).flatten()
+                )
+            share = part_loss * (len(ids) / len(x))  # parts may differ by one sequence
+            torch.autograd.backward(self.scaler.scale(share))
+            loss += share.detach()
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
+        clip = self.config.optimizer.gradient_clip
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.model.parameters(), float("inf") if clip is None else clip, foreach=True
+        )
+        mean_loss, gradient_norm = torch.stack([loss, norm.float()]).tolist()  # the one wait for the device in a step
+        self._require_finite(mean_loss, gradient_norm, step)
+        set_learning_rate(self.optimizers, factor)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
+        self.scaler.update()
+        self.model.zero_grad(set_to_none=True)
+        if self.average:
+            self.average.update_parameters(self.model)
+        return mean_loss, gradient_norm
+
+    def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What to save: the weights worth using, and everything else training needs to go on."""
+        others = optimizer_tensors(self.optimizers, self.model)
+        if self.average:
+            others |= {_RAW + name: p for name, p in self.model.named_parameters()}
+        return dict(self.best_model.named_parameters()), others
+
+    def state(self) -> dict[str, Any]:
+        """The numbers beside the tensors."""
+        return {"scaler": self.scaler.state_dict(), "averaged": int(self.average.n_averaged) if self.average else 0}
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Continue from what `tensors` and `state` gave a checkpoint.
+
+        Raises:
+            DataMismatchError: the tensors do not fit this model.
+        """
+        state, others = checkpoint.state["learner"], checkpoint.tensors("optimizer")
+        load_parameters(self.best_model, checkpoint.tensors("model"), checkpoint.path / "model.safetensors")
+        if self.average:
+            raw = {name.removeprefix(_RAW): others.pop(name) for name in list(others) if name.startswith(_RAW)}
+            load_parameters(self.model, raw, checkpoint.path / "optimizer.safetensors")
+            self.average.n_averaged.fill_(state["averaged"])
+        load_optimizer_tensors(self.optimizers, self.model, others)
+        self.scaler.load_state_dict(state["scaler"])
+
+    def _require_finite(self, loss: float, gradient_norm: float, step: int) -> None:
+        """Stop before the update that would spread a NaN; an fp16 overflow is the scaler's to handle."""
+        if np.isfinite(loss) and (np.isfinite(gradient_norm) or self.scaler.is_enabled()):
+            return
+        raise NonFiniteError(
+            f"step {step + 1}: loss {loss}, gradient norm {gradient_norm}; stopped before the update, the last "
+            "checkpoint is good; lower optimizer.learning_rate or gradient_clip, or use training.precision fp32"
+        )
+
+
+def _dropout_seed(seed: int, step: int, part: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, step, part, rank]).generate_state(1, np.uint64)[0])
+
+
+def _compiled(model: Transformer, config: RunConfig) -> nn.Module:
+    """The compiled model; where compiling fails, the model itself, and a line that says so."""
+    compiled = torch.compile(model)
+    try:
+        ids = torch.zeros(config.training.batch_size, config.model.context_length, dtype=torch.long)
+        with autocast(config):
+            compiled(ids.to(config.training.device)).sum().backward()
+        return compiled  # type: ignore[return-value]  # a callable module
+    except Exception as error:  # any failure of a compiler is a reason to go on without it
+        log.warning("training.compile: compiling failed (%s), going on without it", str(error).splitlines()[0])
+        return model
+    finally:
+        model.zero_grad(set_to_none=True)

@@ -1,0 +1,266 @@
+"""Train a model, or go on where a run stopped. There is one loop, and this is it."""
+
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from letterloom import accounting, storage
+from letterloom.config import RunConfig
+from letterloom.errors import Interrupted, RunError
+from letterloom.evaluation.loss import evaluate
+from letterloom.generation.generate import generate
+from letterloom.generation.sampler import Sampler
+from letterloom.model.transformer import Transformer
+from letterloom.reporting.report import write_report
+from letterloom.runs.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    newest_checkpoint,
+    remove_old_checkpoints,
+    save_checkpoint,
+)
+from letterloom.runs.directory import RunDirectory, is_run
+from letterloom.runs.environment import describe_environment
+from letterloom.text.batches import batch, steps_per_epoch
+from letterloom.text.encoding import Corpus, open_corpus
+from letterloom.training.display import build_display
+from letterloom.training.hardware import out_of_memory_told, resolve_hardware
+from letterloom.training.learner import Learner
+from letterloom.training.position import Position
+from letterloom.training.recorder import Event, MetricsLog, Recorder, TensorBoard
+from letterloom.training.requirements import require_all
+from letterloom.training.schedules import learning_rate_factor
+from letterloom.training.signals import StopSignals
+
+SAMPLE_TEMPERATURE = 0.8
+
+
+def train(config: RunConfig, out: Path) -> RunDirectory:
+    """Train from scratch into the new run directory `out`, evaluate the best weights, write the report.
+
+    Raises:
+        CorpusError, ConfigError, ResourceError: before anything is written.
+        LockedError, RunError: `out` is in use, or holds a run already.
+        NonFiniteError: the loss or a gradient stopped being finite; the last checkpoint is good.
+        Interrupted: a signal came; the last step is saved.
+    """
+    config = resolve_hardware(config)
+    run = RunDirectory(out)
+    run.require_free()
+    corpus = open_corpus(config.text)
+    text = config.text.model_copy(update={"corpus": tuple(corpus.description["corpus"])})  # found from any folder
+    config = config.model_copy(update={"text": text})
+    require_all(run, corpus, config)
+    with run.locked():
+        run.require_free()  # another process may have come first
+        torch.set_num_threads(config.training.threads or 1)
+        environment = describe_environment(torch.device(config.training.device))
+        run.create(config, corpus.tokenizer, corpus.description, environment)
+        return _Training(run, config, corpus, None).go()
+
+
+def resume(path: Path) -> RunDirectory:
+    """Go on where the run directory `path` stopped, as if it never had; a finished run is evaluated anew.
+
+    On the same machine every later loss equals, bit for bit, that of a run that never stopped (where minutes
+    limit the run, the clock decides its schedule, so that no two runs are equal).
+
+    Raises:
+        RunError: `path` is no run directory.
+        DataMismatchError: the text has changed, or no checkpoint is whole.
+        LetterloomError: as `train`.
+    """
+    if not is_run(path):
+        raise RunError(f"{path} is not a run directory; give the folder that `letterloom train` wrote")
+    run = RunDirectory(path)
+    with run.locked():
+        config = resolve_hardware(run.config())
+        corpus = open_corpus(config.text, run.tokenizer(), expected=run.corpus())
+        torch.set_num_threads(config.training.threads or 1)
+        return _Training(run, config, corpus, newest_checkpoint(run)).go()
+
+
+class _Training:
+    """One process's share of a run: what is open while it lasts."""
+
+    def __init__(self, run: RunDirectory, config: RunConfig, corpus: Corpus, checkpoint: Checkpoint | None) -> None:
+        self.run, self.config, self.corpus = run, config, corpus
+        self.display = build_display()
+        with out_of_memory_told(config):
+            self.learner = Learner(config, corpus.tokenizer.vocab_size)
+        self.position = Position()
+        if checkpoint is not None:
+            self.position = Position(**checkpoint.state["position"])
+            self.learner.load(checkpoint)
+            self._link(checkpoint.path)
+        self.run.trim_metrics(self.position.step)
+        self._earlier, self._since = self.position.seconds, time.perf_counter()
+        split = corpus.description["split"]["train"]
+        self._ids_per_character = split["ids"] / split["characters"]
+
+    def go(self) -> RunDirectory:
+        """Train to the end, then evaluate and report."""
+        self.display.tell(self._plan())
+        with self._recording(), StopSignals() as signals, out_of_memory_told(self.config):
+            self._loop(signals)
+        with out_of_memory_told(self.config):
+            self._finish()
+        return self.run
+
+    def _loop(self, signals: StopSignals) -> None:
+        training, position = self.config.training, self.position
+        while (progress := self._progress()) < 1.0 and not position.out_of_patience(training):
+            x, y = batch(
+                self.corpus.train,
+                seed=training.seed,
+                step=position.step,
+                batch_size=training.batch_size,
+                context_length=self.config.model.context_length,
+                sampling=training.sampling,
+            )
+            factor = learning_rate_factor(self.config.optimizer, position.step, progress)
+            loss, gradient_norm = self.learner.update(x, y, position.step, factor)
+            position.step += 1
+            position.seconds = self._earlier + time.perf_counter() - self._since
+            self._record_step(loss, gradient_norm, factor)
+            improved = self._due(training.eval_interval) and self._validate()
+            if self._due(training.sample_interval):
+                self._sample(self.learner.best_model)
+            if improved or signals.received or self._due(training.checkpoint_interval):
+                self._save()
+            if signals.received:
+                raise Interrupted(self._farewell(signals.received), signals.received)
+        validated = position.validated_step == position.step
+        if not validated:
+            self._validate()
+        if not validated or not self.run.checkpoint(position.step).exists():
+            self._save()
+
+    def _progress(self) -> float:
+        training = self.config.training
+        epoch = steps_per_epoch(len(self.corpus.train), training.batch_size, self.config.model.context_length)
+        return self.position.progress(training, epoch)
+
+    def _due(self, interval: int) -> bool:
+        return self.position.step % interval == 0
+
+    def _record_step(self, loss: float, gradient_norm: float, factor: float) -> None:
+        ids_per_step = self.config.training.batch_size * self.config.model.context_length
+        self._record(
+            {
+                "kind": "train",
+                "step": self.position.step,
+                "loss": loss,
+                "bits_per_character": loss / math.log(2) * self._ids_per_character,
+                "learning_rate": self.config.optimizer.learning_rate * factor,
+                "gradient_norm": gradient_norm,
+                "characters": round(self.position.step * ids_per_step / self._ids_per_character),
+                "seconds": self.position.seconds,
+                "progress": min(1.0, self._progress()),
+            }
+        )
+
+    def _validate(self) -> bool:
+        """Score part of the validation split; whether it is the best so far."""
+        result = evaluate(
+            self.learner.best_model,
+            self.corpus.tokenizer,
+            self.corpus.validation,
+            max_characters=self.config.training.eval_characters,
+        )
+        best = self.position.validated(result.nats_per_character)
+        self._record(
+            {
+                "kind": "validation",
+                "step": self.position.step,
+                "nats_per_character": result.nats_per_character,
+                "bits_per_character": result.bits_per_character,
+                "characters": result.characters,
+                "protocol": result.protocol,
+                "best": best,
+            }
+        )
+        return best
+
+    def _sample(self, model: Transformer) -> None:
+        training = self.config.training
+        pieces = generate(
+            model,
+            self.corpus.tokenizer,
+            training.sample_prompt,
+            max_new_tokens=training.sample_characters,
+            sampler=Sampler(temperature=SAMPLE_TEMPERATURE),
+            seed=training.seed,
+        )
+        text = training.sample_prompt + "".join(pieces)
+        storage.write_file(self.run.samples_folder / f"step-{self.position.step:06d}.txt", text)
+
+    def _save(self) -> None:
+        """Save a checkpoint, point `last` and `best` at theirs, and remove old ones."""
+        self.metrics.sync()
+        model, optimizer = self.learner.tensors()
+        path = self.run.checkpoint(self.position.step)
+        save_checkpoint(
+            path,
+            step=self.position.step,
+            model=model,
+            optimizer=optimizer,
+            state={"position": asdict(self.position), "learner": self.learner.state()},
+            config=self.config,
+            tokenizer=self.corpus.tokenizer,
+        )
+        self._link(path)
+        remove_old_checkpoints(self.run, self.config.training.keep_checkpoints)
+
+    def _link(self, last: Path) -> None:
+        best = self.run.checkpoint(self.position.best_step)
+        storage.set_link(self.run.checkpoints_folder / "last", last)
+        storage.set_link(self.run.checkpoints_folder / "best", best if best.exists() else last)
+
+    def _finish(self) -> None:
+        """Score the best weights on the whole validation split, draw the last sample, write the report."""
+        self.display.tell("scoring the whole validation split ...")
+        model = load_checkpoint(self.run.path).model().to(self.config.training.device)
+        result = evaluate(model, self.corpus.tokenizer, self.corpus.validation)
+        storage.write_json(self.run.evaluation_file, {result.protocol: result.to_json()})
+        self._sample(model)
+        write_report(self.run.path)
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        self.metrics = MetricsLog(self.run.metrics_file)
+        self._recorders: list[Recorder] = [self.metrics, self.display]
+        if TensorBoard.installed():
+            self._recorders.append(TensorBoard(self.run.path / "tensorboard", self.position.step))
+        try:
+            yield
+        finally:
+            for recorder in self._recorders:
+                recorder.close()
+
+    def _record(self, event: Event) -> None:
+        for recorder in self._recorders:
+            recorder.record(event)
+
+    def _plan(self) -> str:
+        training, description = self.config.training, self.corpus.description
+        count = sum(accounting.parameters(self.config.model, self.corpus.tokenizer.vocab_size).values())
+        verb = f"continuing at step {self.position.step:,}" if self.position.step else "training"
+        lines = [
+            f"{verb} in {self.run.path}",
+            f"{description['characters']:,} characters, vocabulary {self.corpus.tokenizer.vocab_size}; "
+            f"{count:,} parameters; {training.device}, {training.precision}, {training.threads} threads",
+        ]
+        return "\n".join([*lines, *description["notes"]])
+
+    def _farewell(self, number: int) -> str:
+        return (
+            f"stopped by {signal.Signals(number).name} after step {self.position.step:,}; everything is saved, "
+            f"continue with `letterloom resume {self.run.path}`"
+        )

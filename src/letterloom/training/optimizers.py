@@ -1,0 +1,98 @@
+"""Optimizers, and which parameter goes to which."""
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Muon, Optimizer
+
+from letterloom.config import OptimizerConfig
+from letterloom.errors import DataMismatchError
+
+Named = tuple[str, nn.Parameter]
+
+
+def build_optimizers(config: OptimizerConfig, model: nn.Module) -> list[Optimizer]:
+    """The optimizers that together own every parameter of `model` once.
+
+    Parameters are routed by name: `torch.optim.Muon` would take an embedding without complaint. Matrices are
+    decayed, vectors (biases, norms, smear) never. The peak learning rate is kept in each group as `peak`.
+    """
+    matrices: list[Named] = []
+    vectors: list[Named] = []
+    for name, parameter in model.named_parameters():
+        (matrices if is_matrix(name, parameter) else vectors).append((name, parameter))
+    if config.name == "sgd":
+        return [_with_peak(SGD(_groups(config, matrices, vectors), lr=config.learning_rate, momentum=config.momentum))]
+    hidden = [item for item in matrices if config.name == "muon" and item[0].startswith("blocks.")]
+    others = [item for item in matrices if not (config.name == "muon" and item[0].startswith("blocks."))]
+    adamw = AdamW(
+        _groups(config, others, vectors),
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        eps=config.eps,
+        fused=True,
+    )
+    if not hidden:
+        return [_with_peak(adamw)]
+    muon = Muon(
+        [p for _, p in hidden],
+        lr=config.muon_learning_rate,
+        momentum=config.muon_momentum,
+        weight_decay=config.weight_decay,
+    )
+    return [_with_peak(muon), _with_peak(adamw)]
+
+
+def is_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether a parameter mixes channels; the smear's two rows are vectors, one a distance."""
+    return parameter.ndim == 2 and not name.startswith("smear")
+
+
+def set_learning_rate(optimizers: Iterable[Optimizer], factor: float) -> None:
+    """Set every group to its peak learning rate times `factor`."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+
+
+def optimizer_tensors(optimizers: Iterable[Optimizer], model: nn.Module) -> dict[str, Tensor]:
+    """The optimizers' state as tensors named `PARAMETER/KEY`."""
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+    return {
+        f"{names[parameter]}/{key}": value
+        for optimizer in optimizers
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+        if isinstance(value, Tensor)  # SGD without momentum keeps a None
+    }
+
+
+def load_optimizer_tensors(optimizers: Iterable[Optimizer], model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave.
+
+    Raises:
+        DataMismatchError: a tensor belongs to no parameter of these optimizers.
+    """
+    owner = {p: o for o in optimizers for group in o.param_groups for p in group["params"]}
+    parameters = dict(model.named_parameters())
+    for full_name, value in tensors.items():
+        name, key = full_name.rsplit("/", 1)
+        if name not in parameters:
+            raise DataMismatchError(f"optimizer.safetensors holds {full_name}, which this model does not have")
+        parameter = parameters[name]
+
+        owner[parameter].state[parameter][key] = value.to(parameter.device)
+
+
+def _groups(config: OptimizerConfig, decayed: list[Named], undecayed: list[Named]) -> list[dict[str, object]]:
+    groups: list[dict[str, object]] = [
+        {"params": [p for _, p in decayed], "weight_decay": config.weight_decay},
+        {"params": [p for _, p in undecayed], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _with_peak(optimizer: Optimizer) -> Optimizer:
+    for group in optimizer.param_groups:
+        group["peak"] = group["lr"]
+    return optimizer

@@ -1,0 +1,71 @@
+"""Where the events of a training go: the metrics log, TensorBoard, and the display.
+
+An event is one JSON object, the same for all of them; `docs/architecture.md` lists the kinds.
+"""
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+from typing import Any, Protocol
+
+from letterloom.storage import LineLog
+
+Event = dict[str, Any]
+
+
+class Recorder(Protocol):
+    """Takes the events of a training as they happen."""
+
+    def record(self, event: Event) -> None:
+        """Take one event."""
+
+    def close(self) -> None:
+        """No more events follow."""
+
+
+class MetricsLog:
+    """`metrics.jsonl`: one line an event; a number that is not finite is stored as null."""
+
+    def __init__(self, path: Path) -> None:
+        self._log = LineLog(path)
+
+    def record(self, event: Event) -> None:
+        """Append the event."""
+        self._log.append(json.dumps({key: _finite(value) for key, value in event.items()}))
+
+    def sync(self) -> None:
+        """Wait until every line is on the disk."""
+        self._log.sync()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._log.close()
+
+
+class TensorBoard:
+    """Scalars for TensorBoard, where the extra `track` is installed."""
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder), purge_step=first_step)
+
+    @staticmethod
+    def installed() -> bool:
+        """Whether the extra is there."""
+        return importlib.util.find_spec("tensorboard") is not None
+
+    def record(self, event: Event) -> None:
+        """Write every number of the event as `KIND/NAME`."""
+        for name, value in event.items():
+            if isinstance(value, float) and name != "seconds":
+                self._writer.add_scalar(f"{event['kind']}/{name}", value, event["step"])
+
+    def close(self) -> None:
+        """Flush and close."""
+        self._writer.close()
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

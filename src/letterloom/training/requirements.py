@@ -1,0 +1,37 @@
+"""What has to hold before a run may begin: enough text, memory and disk; checked before anything is written."""
+
+import shutil
+
+import torch
+
+from letterloom import accounting
+from letterloom.config import RunConfig
+from letterloom.errors import ResourceError
+from letterloom.runs.directory import RunDirectory
+from letterloom.text.batches import require_length
+from letterloom.text.encoding import Corpus
+
+
+def require_all(run: RunDirectory, corpus: Corpus, config: RunConfig) -> None:
+    """Check everything.
+
+    Raises:
+        CorpusError: a split is too short.
+        ResourceError: the model does not fit the memory, or its checkpoints the disk.
+    """
+    require_length(corpus.train, config.model.context_length, "training")
+    require_length(corpus.validation, 1, "validation")
+    training, vocab_size = config.training, corpus.tokenizer.vocab_size
+    sequences = -(-training.batch_size // training.micro_batches)
+    device = torch.device(training.device)
+    available = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None
+    accounting.require_memory(config.model, vocab_size, config.optimizer, sequences, available)
+    checkpoint = accounting.training_bytes(config.model, vocab_size, config.optimizer)
+    needed = (training.keep_checkpoints + 2) * checkpoint  # the best one, and the next one before an old one goes
+    existing = next(folder for folder in (run.path, *run.path.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise ResourceError(
+            f"{run.path}: {free:,} bytes are free and its checkpoints need about {needed:,}; free some, choose "
+            "another --out, or make the model smaller"
+        )

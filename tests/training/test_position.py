@@ -1,0 +1,23 @@
+import pytest
+
+from letterloom.config import TrainingConfig
+from letterloom.training.position import Position
+
+
+def test_progress_is_that_of_the_nearest_limit() -> None:
+    limits = TrainingConfig(max_steps=200, max_epochs=4.0, max_minutes=2.0)
+    assert Position(step=50, seconds=30.0).progress(limits, steps_per_epoch=25.0) == pytest.approx(0.5)  # epochs
+    assert Position(step=50, seconds=90.0).progress(limits, steps_per_epoch=25.0) == pytest.approx(0.75)  # minutes
+    assert Position(step=150, seconds=0.0).progress(limits, steps_per_epoch=1e9) == pytest.approx(0.75)  # steps
+    assert Position().progress(limits, steps_per_epoch=25.0) == 0.0
+
+
+def test_patience_counts_validations_since_the_best() -> None:
+    limits = TrainingConfig(max_steps=1, patience=2)
+    position = Position()
+    found = []
+    for position.step, nats in enumerate([3.0, 2.0, 2.0, 2.5, 1.0], start=1):
+        best = position.validated(nats)
+        found.append((best, position.out_of_patience(limits)))
+    assert found == [(True, False), (True, False), (False, False), (False, True), (True, False)]
+    assert (position.best_step, position.best_nats, position.validated_step) == (5, 1.0, 5)
