@@ -1,0 +1,98 @@
+"""The command line: one file a command, imported when that command runs, so that `--help` never waits for torch.
+
+Exit codes are those of `letterloom.errors`; 0 also when the reader of our output goes away (`letterloom ... | head`).
+"""
+
+import errno
+import io
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from letterloom import __version__
+from letterloom.cli.help import columns
+from letterloom.errors import LetterloomError, ResourceError
+
+_COMMANDS = {  # name: (what it does, what it takes, an example)
+    "train": ("Train a model on a text and measure it.", "[CORPUS ...]", "hamlet.txt --minutes 4 --out runs/hamlet"),
+    "resume": ("Continue a run that was stopped, as if it never had been.", "RUN", "runs/hamlet"),
+    "generate": ("Write text with a trained model.", "RUN", "latest --prompt HAMLET: -n 300 --temperature 0.7"),
+    "evaluate": ("Measure a model: nats and bits per character.", "RUN [CORPUS ...]", "latest --protocol sliding"),
+    "verify": ("Check a run's files, and its model against the NumPy reference.", "RUN", "latest"),
+    "report": ("Write the report of a run again.", "RUN", "latest"),
+    "corpora": ("List the corpora that are known by name.", "", ""),
+    "recipes": ("List the recipes: complete settings by name.", "", ""),
+}
+
+app = App(
+    name="letterloom",
+    help="Train, measure and ship character-level language models from your own text.\n\n"
+    "Example: letterloom train hamlet.txt --minutes 4",
+    help_format="plaintext",
+    usage="Usage: letterloom COMMAND",
+    help_formatter=columns,
+    version=__version__,
+    version_flags=["--version", "-v"],
+    suppress_keyboard_interrupt=False,
+)
+for _place, (_name, (_help, _takes, _example)) in enumerate(_COMMANDS.items()):
+    app.command(
+        f"letterloom.cli.{_name}:{_name}",
+        name=_name,
+        help=f"{_help}\n\nExample: letterloom {_name} {_example}",
+        usage=f"Usage: letterloom {_name} {_takes} [OPTIONS]".replace("  ", " "),
+        version_flags=[],
+        sort_key=_place,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command (of `sys.argv` by default) and return its exit code; a mistake becomes one line on stderr."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # UTF-8 in any locale; undecodable bytes of argv go out as they came
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    notices = logging.StreamHandler()
+    notices.setFormatter(logging.Formatter("letterloom: %(message)s"))
+    logging.getLogger("letterloom").addHandler(notices)
+    try:
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return _fail(f"{error}", LetterloomError.exit_code)
+    except LetterloomError as error:
+        return _fail(f"{error}", error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:  # the reader of our output has what it wanted
+        _discard_output()
+    except OSError as error:
+        _discard_output()
+        return _fail(f"{error}", ResourceError.exit_code if error.errno == errno.ENOSPC else LetterloomError.exit_code)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _fail("out of memory; choose a smaller model, batch or context", ResourceError.exit_code)
+    finally:
+        logging.getLogger("letterloom").removeHandler(notices)
+    return 0
+
+
+def _fail(message: str, exit_code: int) -> int:
+    print(f"letterloom: error: {' '.join(message.split())}", file=sys.stderr)
+    return exit_code
+
+
+def _discard_output() -> None:
+    """Send what is still buffered nowhere, so that the interpreter's last flush cannot fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Torch has a class of its own for accelerators, and a RuntimeError with these words for the CPU."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )

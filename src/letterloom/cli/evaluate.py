@@ -1,0 +1,28 @@
+"""`letterloom evaluate`."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from letterloom import api
+from letterloom.cli.arguments import Corpus, Device, Json, RunName, Unknown
+from letterloom.cli.output import evaluation_lines, print_json, print_lines
+
+
+def evaluate(
+    run: RunName,
+    /,
+    *corpus: Corpus,
+    protocol: Annotated[
+        api.Protocol, Parameter(help="Windows that start cold, or 3/4 of the context kept.")
+    ] = "blocks",
+    unknown: Unknown = "error",
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Measure a model on the whole of a text, or without one on the validation split it was trained with."""
+    result = api.load(run, device).evaluate(corpus or None, protocol, unknown).to_json()
+    if json:
+        print_json(result)
+    else:
+        print_lines(evaluation_lines(result))

@@ -1,0 +1,63 @@
+"""What commands print: figures on standard output, as lines for people or as one JSON object for programs."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Column, Table
+
+from letterloom.generation.terminal import escape_controls
+
+if TYPE_CHECKING:
+    from letterloom.api import Run
+
+
+def print_run(run: "Run", as_json: bool) -> None:
+    """What a finished run reached: its figures, the last text it wrote, and where it lies."""
+    evaluation, places = run.evaluation or {}, {"run": str(run.path), "report": str(run.path / "report.html")}
+    if as_json:
+        print_json({**places, "evaluation": evaluation})
+        return
+    for result in evaluation.values():
+        print_lines(evaluation_lines(result))
+    if run.samples:
+        print(f"\n{escape_controls(run.samples[-1].read_text(encoding='utf-8'))}\n")
+    print_lines(places)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on one line."""
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def print_lines(lines: Mapping[str, str]) -> None:
+    """Names and values, one a line, the values under one another."""
+    width = max(map(len, lines))
+    for name, value in lines.items():
+        print(f"{name:{width}}  {value}")
+
+
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table as wide as the terminal."""
+    table = Table(*(Column(head, overflow="fold") for head in heads), box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, markup=False).print(table)
+
+
+def evaluation_lines(evaluation: Mapping[str, Any]) -> dict[str, str]:
+    """The figures of an evaluation (its JSON form), with units and interval."""
+    interval = evaluation["interval"]
+    nats = (evaluation["nats_per_character"], *((interval["low"], interval["high"]) if interval else ()))
+    return {
+        "nats per character": _estimate(*nats),
+        "bits per character": _estimate(*(value / math.log(2) for value in nats)),
+        "measured on": f"{evaluation['characters']:,} characters, each scored once, in {evaluation['seconds']:.1f} s",
+        "protocol": f"{evaluation['protocol']}, at most {evaluation['context_length']} characters of context",
+    }
+
+
+def _estimate(value: float, *interval: float) -> str:
+    return f"{value:.4f}" + ("  (95 %: {:.4f} to {:.4f})".format(*interval) if interval else "")
