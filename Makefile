@@ -1,0 +1,44 @@
+# `make train` and `make test` start from nothing: they make the environment they need.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+
+# Texts that are already on this machine are not downloaded.
+ifneq ($(wildcard ../shared/corpora),)
+export LETTERLOOM_CORPORA ?= $(abspath ../shared/corpora)
+endif
+
+.PHONY: train test check bench mutants clean
+
+train: $(VENV)/installed  ## train on the embedded corpus, show what was reached
+	$(BIN)/letterloom train --recipe small
+
+test: check  ## the whole test suite, after the checks
+	$(BIN)/pytest $(PYTEST_OPTIONS)
+
+check: $(VENV)/installed-dev  ## style, types, and which room may import which
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/installed-dev  ## measured speed, memory and sizes
+	$(BIN)/python benchmarks/run.py
+
+mutants: $(VENV)/installed-dev  ## seeded bugs that the suite has to catch
+	$(BIN)/python tests/mutants/run.py
+
+clean:
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) --editable '.[dev]'
+	touch $@
