@@ -129,18 +129,15 @@ class _Training:
             position.step += 1
             position.seconds = self._earlier + time.perf_counter() - self._since
             self._record_step(loss, gradient_norm, factor)
-            improved = self._due(training.eval_interval) and self._validate()
+            ends = self._progress() >= 1.0
+            improved = (ends or self._due(training.eval_interval)) and self._validate()
             if self._due(training.sample_interval):
                 self._sample(self.learner.best_model)
-            if improved or signals.received or self._due(training.checkpoint_interval):
+            ends = ends or position.out_of_patience(training)
+            if improved or ends or signals.received or self._due(training.checkpoint_interval):
                 self._save()
             if signals.received:
                 raise Interrupted(self._farewell(signals.received), signals.received)
-        validated = position.validated_step == position.step
-        if not validated:
-            self._validate()
-        if not validated or not self.run.checkpoint(position.step).exists():
-            self._save()
 
     def _progress(self) -> float:
         training = self.config.training

@@ -11,7 +11,6 @@ class Position:
 
     step: int = 0  # finished steps
     seconds: float = 0.0  # of training, over all processes
-    validated_step: int = 0
     best_nats: float | None = None  # nats per character of the best validation
     best_step: int = 0
     stale: int = 0  # validations since the best
@@ -30,7 +29,6 @@ class Position:
 
     def validated(self, nats: float) -> bool:
         """Take note of a validation (nats per character); whether it is the best so far."""
-        self.validated_step = self.step
         best = self.best_nats is None or nats < self.best_nats
         if best:
             self.best_nats, self.best_step, self.stale = nats, self.step, 0
