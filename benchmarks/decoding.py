@@ -20,7 +20,6 @@ def measure_decoding(quick: bool) -> list[Measurement]:
     for recipe in ("nanogpt-cpu", "small"):
         config = build_config(read_recipe(recipe)).model
         model = Transformer(config, TOKENIZER.vocab_size).eval()
-
         draw(model, 2 * config.context_length)  # warm up
         speeds = []
         for i in range(rounds):

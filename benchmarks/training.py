@@ -2,8 +2,8 @@
 
 The machine may be shared, and its clock changes, so products and steps take turns in many short rounds, and a share is
 one of the same round. The peak is that of a square fp32 product of 1024^3 on the threads that train, computed two
-ways: by `torch.mm`, which is what PyTorch's linear layers call, and by oneDNN (as a 1 x 1 convolution), which on some
-processors is faster. Both are told; neither is the processor's theoretical peak.
+ways: by `torch.mm`, which is what PyTorch's linear layers call and the target is held against, and by oneDNN (as a
+1 x 1 convolution), on an AMD EPYC with AVX-512 twice as fast. Neither is the processor's theoretical peak.
 """
 
 import numpy as np
@@ -49,7 +49,7 @@ def measure_training(quick: bool) -> list[Measurement]:
         "oneDNN": (lambda: F.conv2d(image, kernel), product),
     }
     speed: dict[str, list[list[float]]] = {name: [] for name in work}  # GFLOP/s, by round and repetition
-    rounds = 8 if quick else 60
+    rounds = 8 if quick else 40
     for i in range(-1, rounds):  # the first one warms up
         tell(f"training, round {i + 1} of {rounds}")
         for name, (once, flops) in work.items():
@@ -58,8 +58,7 @@ def measure_training(quick: bool) -> list[Measurement]:
                 speed[name].append(speeds)
 
     step_speed, mm, onednn = (np.median(speeds, axis=1) for speeds in speed.values())  # of each round
-    best_step, best_mm, best_onednn = (np.max(speeds) for speeds in speed.values())
-    fastest = onednn if best_onednn > best_mm else mm
+    best_step, best_mm, _ = (np.max(speeds) for speeds in speed.values())
     characters = training.batch_size * model.context_length * 1e9 / step_flops  # a GFLOP
     return [
         Measurement("training", "characters/s", tuple(step_speed * characters)),
@@ -68,7 +67,7 @@ def measure_training(quick: bool) -> list[Measurement]:
         Measurement("product, oneDNN", "GFLOP/s", tuple(onednn)),
         Measurement("training, share of torch.mm", "%", tuple(100 * step_speed / mm), ">= 65"),
         Measurement("the same, best against best", "%", (100 * best_step / best_mm,), ">= 65"),
-        Measurement("training, share of the faster", "%", tuple(100 * step_speed / fastest)),
+        Measurement("training, share of oneDNN", "%", tuple(100 * step_speed / onednn)),
     ]
 
 
