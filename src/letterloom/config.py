@@ -183,6 +183,11 @@ class TrainingConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="Number format of the matrix products."
     )
+    products: Literal["auto", "matmul", "convolution"] = Field(
+        "auto",
+        description="How a CPU computes fp32 products: by torch.matmul (MKL), or as 1 x 1 convolutions (oneDNN), "
+        "which is faster on AMD's AVX-512 processors.",
+    )
     compile: bool = Field(False, description="Compile the model; falls back, saying so, where that fails.")
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N.")
     threads: int | None = Field(None, ge=1, le=4096, description="CPU threads; absent: as many as there are cores.")

@@ -8,6 +8,7 @@ import torch
 
 from letterloom.config import RunConfig
 from letterloom.errors import ConfigError, ResourceError
+from letterloom.training.products import convolution_is_faster
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -35,7 +36,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_hardware(config: RunConfig) -> RunConfig:
-    """The configuration with device, precision and threads decided; precision `auto` is bf16 on a GPU that has it.
+    """The configuration with device, precision (bf16 on a GPU that has it), products and threads decided.
 
     Raises:
         ResourceError: the device asked for is not here.
@@ -46,7 +47,13 @@ def resolve_hardware(config: RunConfig) -> RunConfig:
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
     threads = training.threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
-    resolved = training.model_copy(update={"device": str(device), "precision": precision, "threads": threads})
+    products = training.products
+    if products == "auto":
+        fp32_on_cpu = device.type == "cpu" and precision == "fp32"
+        products = "convolution" if fp32_on_cpu and convolution_is_faster() else "matmul"
+    resolved = training.model_copy(
+        update={"device": str(device), "precision": precision, "threads": threads, "products": products}
+    )
     return config.model_copy(update={"training": resolved})
 
 

@@ -1,6 +1,7 @@
 """All that a training step changes: weights, optimizer state, averaged weights, loss scale."""
 
 import logging
+import math
 from typing import Any, cast
 
 import numpy as np
@@ -21,6 +22,7 @@ from letterloom.training.optimizers import (
     optimizer_tensors,
     set_learning_rate,
 )
+from letterloom.training.products import convolve_linears
 
 log = logging.getLogger("letterloom")
 
@@ -35,6 +37,9 @@ class Learner:
         self.device = torch.device(config.training.device)
         torch.manual_seed(config.training.seed)
         self.model = Transformer(config.model, vocab_size).to(self.device)
+        if config.training.products == "convolution":
+            convolve_linears(self.model)
+        self._parameters = list(self.model.parameters())  # finding them takes longer than clipping them
         self.optimizers = build_optimizers(config.optimizer, self.model)
         decay = config.training.ema_decay
         update_average = get_ema_multi_avg_fn(decay) if decay else None  # type: ignore[no-untyped-call]
@@ -60,7 +65,8 @@ class Learner:
         parts = min(training.micro_batches, len(x))
         loss = torch.zeros((), device=self.device)
         for part, (ids, targets) in enumerate(zip(np.array_split(x, parts), np.array_split(y, parts), strict=True)):
-            torch.manual_seed(_dropout_seed(training.seed, step, part, rank))
+            if self.config.model.dropout:  # seeding takes a share of a small model's step that can be measured
+                torch.manual_seed(_dropout_seed(training.seed, step, part, rank))
             with autocast(self.config):
                 logits = self._forward(torch.from_numpy(ids).to(self.device))
                 part_loss = F.cross_entropy(
@@ -72,16 +78,15 @@ class Learner:
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         clip = self.config.optimizer.gradient_clip
-        norm = torch.nn.utils.clip_grad_norm_(
-            self.model.parameters(), float("inf") if clip is None else clip, foreach=True
-        )
+        norm = nn.utils.clip_grad_norm_(self._parameters, math.inf if clip is None else clip, foreach=True)
         mean_loss, gradient_norm = torch.stack([loss, norm.float()]).tolist()  # the one wait for the device in a step
         self._require_finite(mean_loss, gradient_norm, step)
         set_learning_rate(self.optimizers, factor)
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
-        self.model.zero_grad(set_to_none=True)
+        for parameter in self._parameters:
+            parameter.grad = None
         if self.average:
             self.average.update_parameters(self.model)
         return mean_loss, gradient_norm

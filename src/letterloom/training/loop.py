@@ -252,7 +252,8 @@ class _Training:
         lines = [
             f"{verb} in {self.run.path}",
             f"{description['characters']:,} characters, vocabulary {self.corpus.tokenizer.vocab_size}; "
-            f"{count:,} parameters; {training.device}, {training.precision}, {training.threads} threads",
+            f"{count:,} parameters; {training.device}, {training.precision} by {training.products}, "
+            f"{training.threads} threads",
         ]
         return "\n".join([*lines, *description["notes"]])
 
