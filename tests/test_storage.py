@@ -192,7 +192,7 @@ class TestLock:
     def test_a_second_process_is_refused_and_a_killed_holder_frees_it(self, tmp_path: Path) -> None:
         context = multiprocessing.get_context("spawn")
         held, release = context.Event(), context.Event()
-        holder = context.Process(target=_hold, args=(tmp_path / "lock", held, release))
+        holder = context.Process(target=_hold, args=(tmp_path / "lock", held, release), daemon=True)
         holder.start()
         assert held.wait(60)
         with pytest.raises(LockedError, match="the run x is in use"), storage.lock(tmp_path / "lock", "the run x"):

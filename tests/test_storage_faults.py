@@ -119,26 +119,44 @@ def test_a_fault_before_the_rename_leaves_nothing_behind(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_fsync_comes_before_the_rename_and_the_folder_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is synced and renamed from now on, in that order."""
     order: list[str] = []
-    real_fsync, real_rename = os.fsync, pathlib.Path.rename
+    real_fsync = os.fsync
 
     def fsync(descriptor: int) -> None:
         order.append(f"fsync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
         real_fsync(descriptor)
 
-    def rename(path: Path, target: Path) -> Path:
-        order.append("rename")
-        return real_rename(path, target)
+    def told(rename: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+        def renamed(path: Path, target: Path) -> Path:
+            order.append("rename")
+            return rename(path, target)
+
+        return renamed
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(pathlib.Path, "rename", rename)
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(pathlib.Path, name, told(getattr(pathlib.Path, name)))
+    return order
+
+
+def test_fsync_comes_before_the_rename_and_the_folder_after_it(tmp_path: Path, order: list[str]) -> None:
     write_new_folder(tmp_path)
     at = order.index("rename")
     assert order[:2] == ["fsync a.bin", "fsync b.bin"]
     assert order[2] == f"fsync {storage.MANIFEST}"
     assert order[3:at] == [f"fsync .tmp-{os.getpid()}-saved"]
     assert order[at + 1 :] == [f"fsync {tmp_path.name}"]
+
+
+def test_a_replaced_file_and_a_link_are_as_durable_as_a_folder(tmp_path: Path, order: list[str]) -> None:
+    write_new_file(tmp_path)
+    assert order == [f"fsync .tmp-{os.getpid()}-file", "rename", f"fsync {tmp_path.name}"]
+    order.clear()
+    storage.set_link(tmp_path / "link", tmp_path / "file")
+    assert order == ["rename", f"fsync {tmp_path.name}"]
 
 
 def test_a_kill_between_the_two_renames_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,10 +132,7 @@ def test_tiny_shakespeare_is_split_where_everyone_splits_it(kind: str, vocab_siz
     assert corpus.description["notes"] == []
 
 
-@pytest.mark.usefixtures("_corpora")
-def test_names_are_records_that_are_in_one_split_only() -> None:
-    corpus = open_corpus(config("names", records="lines"))
-    names = (CORPORA_FOLDER / "names.txt").read_text().split()
+def require_each_record_in_one_split(corpus: Corpus, lines: list[str], fraction: float) -> None:
     end = corpus.tokenizer.end_of_text_id
     splits = []
     for part in (corpus.train, corpus.validation):
@@ -143,13 +140,27 @@ def test_names_are_records_that_are_in_one_split_only() -> None:
         assert (ends[0], ends[-1]) == (0, len(part) - 1)
         splits.append({corpus.tokenizer.decode(ids) for ids in np.split(part, ends)} - {""})
     assert not splits[0] & splits[1]
-    assert splits[0] | splits[1] == set(names)
-    assert len(splits[0]) == int(0.9 * len(set(names)))
+    assert splits[0] | splits[1] == set(lines)
+    assert len(splits[0]) == int(fraction * len(set(lines)))
     about = corpus.description
-    assert about["records"] == {"kept": len(set(names)), "empty": 0, "repeated": len(names) - len(set(names))}
+    assert about["records"] == {"kept": len(set(lines)), "empty": 0, "repeated": len(lines) - len(set(lines))}
     for split, name in zip(splits, ("train", "validation"), strict=True):
         assert about["split"][name]["records"] == len(split)
         assert about["split"][name]["characters"] == sum(map(len, split))
+
+
+@pytest.mark.usefixtures("_corpora")
+def test_each_name_is_in_one_split_alone() -> None:
+    names = (CORPORA_FOLDER / "names.txt").read_text().split()
+    require_each_record_in_one_split(open_corpus(config("names", records="lines")), names, 0.9)
+
+
+@pytest.mark.parametrize("kind", ["characters", "bytes"])
+def test_each_record_is_in_one_split_alone(tmp_path: Path, kind: str) -> None:
+    lines = [f"{i % 70} naïve" for i in range(100)]
+    path = written(tmp_path / "lines.txt", "\n".join(lines))
+    corpus = open_corpus(config(path, tokenizer=kind, records="lines", train_fraction=0.7))
+    require_each_record_in_one_split(corpus, lines, 0.7)
 
 
 def test_the_docs_of_python_tell_their_version() -> None:

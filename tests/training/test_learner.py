@@ -166,6 +166,7 @@ def test_a_learner_restored_from_a_checkpoint_goes_on_bit_for_bit(
     )
     second = Learner(settings, TOKENIZER.vocab_size)
     second.load(read_checkpoint(tmp_path / "step-000003"))
+    assert second.state() == first.state()
     for step in range(3, 6):
         assert first.update(*data(step), step, 0.5) == second.update(*data(step), step, 0.5)
     assert largest_difference(first, second) == 0.0

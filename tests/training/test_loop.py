@@ -64,6 +64,10 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.
     monkeypatch.setattr(Learner, "update", interrupted)
 
 
+RESTLESS: dict[str, dict[str, Any]] = {
+    "optimizer": {"learning_rate": 0.3, "schedule": "constant"},
+    "training": {"eval_interval": 2},
+}
 VARIANTS: list[dict[str, dict[str, Any]]] = [
     {},
     {"model": {"dropout": 0.2}, "training": {"micro_batches": 3}},
@@ -71,6 +75,7 @@ VARIANTS: list[dict[str, dict[str, Any]]] = [
     {"optimizer": {"name": "muon", "schedule": "wsd"}},
     {"optimizer": {"name": "sgd", "momentum": 0.9, "schedule": "linear"}, "training": {"precision": "bf16"}},
     {"training": {"patience": 2, "max_steps": 200}, "optimizer": {"name": "sgd", "learning_rate": 1e-9}},
+    RESTLESS,
 ]
 
 
@@ -84,6 +89,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(
     with monkeypatch.context() as patch, pytest.raises(Interrupted, match=f"after step {stop}"):
         stop_after(patch, stop)
         train(settings, tmp_path / "stopped")
+    assert RunDirectory(tmp_path / "stopped").checkpoint(stop).exists()
     stopped = resume(tmp_path / "stopped")
 
     assert curve(stopped) == curve(whole)
@@ -118,12 +124,13 @@ def test_run_toml_repeats_the_run(tiny_text: Path, tmp_path: Path) -> None:
     assert curve(first) == curve(again)
 
 
-def test_the_final_numbers_are_those_of_the_best_weights_on_the_whole_split(tiny_run: Path) -> None:
-    run = RunDirectory(tiny_run)
-    checkpoint = load_checkpoint(tiny_run)
+def test_the_final_numbers_are_those_of_the_best_weights_on_the_whole_split(tiny_text: Path, tmp_path: Path) -> None:
+    run = train(config(tiny_text, **RESTLESS), tmp_path / "run")
+    checkpoint = load_checkpoint(run.path)
     corpus = open_corpus(run.config().text)
     validations = {line["step"]: line["nats_per_character"] for line in run.metrics() if line["kind"] == "validation"}
     assert checkpoint.step == min(validations, key=validations.__getitem__)
+    assert checkpoint.step < max(validations)  # else the best would be the last
     expected = evaluate(checkpoint.model(), checkpoint.tokenizer, corpus.validation)
     found = run.evaluation()["blocks"]  # type: ignore[index]
     assert found["nats_per_character"] == expected.nats_per_character

@@ -1,0 +1,1 @@
+"""Seeded bugs, kept as patches, that the suite has to catch."""
