@@ -94,6 +94,10 @@ class TestEvaluate:
     def test_a_text_may_be_a_path_or_several(self, tiny_run: Path, tiny_text: Path, as_what: Any) -> None:
         assert api.load(tiny_run).evaluate(as_what(tiny_text)).characters == len(tiny_text.read_text(encoding="utf-8"))
 
+    def test_no_text_at_all_is_told(self, tiny_run: Path) -> None:
+        with pytest.raises(ConfigError, match="at least one text"):
+            letterloom.load(tiny_run).evaluate([])
+
     def test_a_damaged_checkpoint_is_told(self, run_copy: Path) -> None:
         for checkpoint in (run_copy / "checkpoints").glob("step-*"):
             (checkpoint / "model.safetensors").write_bytes(b"")

@@ -110,7 +110,7 @@ def test_what_fits_is_accepted_builds_and_computes(model: dict[str, Any], vocab_
     [
         ({"model": {"d_modle": 8}}, ["model.d_modle", "d_model"]),
         ({"modle": {}}, ["modle", "model"]),
-        ({"model": 3}, ["model = 3", "ModelConfig"]),
+        ({"model": 3}, ["model = 3", "section of settings"]),
         ({"model": {"d_model": 10, "n_heads": 4}}, ["d_model 10", "n_heads 4"]),
         ({"model": {"d_model": 6, "n_heads": 2, "positions": "rotary"}}, ["rotary", "3"]),
         ({"model": {"norm": "rmsnorm", "bias_norm": True}}, ["bias_norm", "RMSNorm"]),
@@ -120,7 +120,8 @@ def test_what_fits_is_accepted_builds_and_computes(model: dict[str, Any], vocab_
         ({"optimizer": {"learning_rate": -1e-3}}, ["optimizer.learning_rate = -0.001", "greater than 0"]),
         ({"training": {"max_steps": None}}, ["training", "max_steps, max_epochs or max_minutes"]),
         ({"training": {"keep_checkpoints": 1}}, ["training.keep_checkpoints = 1", "2"]),
-        ({"text": {"corpus": []}}, ["text.corpus"]),
+        ({"text": {"corpus": []}}, ["text.corpus", "at least one text"]),
+        ({"training": {"device": "tpu"}}, ["training.device = 'tpu'", "auto, cpu, mps, cuda or cuda:N"]),
     ],
     ids=str,
 )

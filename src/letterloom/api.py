@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from letterloom.text.tokenizers import Ids
 
 DEFAULT_RECIPE = "small"
+_LIMITS = ("max_steps", "max_epochs", "max_minutes")
 Texts = str | Path | Sequence[str | Path]
 Protocol = Literal["blocks", "sliding"]
 Unknown = Literal["error", "skip", "replace"]
@@ -190,8 +191,8 @@ def train(
         recipe: Complete settings by name; by default `small`, or none where `config` is given.
         out: The new run directory; by default `runs/CORPUS-RECIPE-TIME`.
         config: A TOML file, such as the run.toml of another run.
-        **settings: By section, as in `model={"n_layers": 6}, training={"max_minutes": 4}`. A limit in minutes
-            given here takes the place of limits in steps or epochs given below.
+        **settings: By section, as in `model={"n_layers": 6}, training={"max_minutes": 4}`. Limits (in steps,
+            epochs or minutes) given here take the place of those given below.
 
     Raises:
         ConfigError: a setting is unknown, out of range or given twice.
@@ -202,8 +203,8 @@ def train(
         layers.append(read_recipe(recipe or DEFAULT_RECIPE))
     if config is not None:
         layers.append(read_toml(Path(config)))
-    if _section(settings, "training").get("max_minutes") not in (None, "none"):
-        layers.append({"training": {"max_steps": None, "max_epochs": None}})
+    if any(_section(settings, "training").get(limit) not in (None, "none") for limit in _LIMITS):
+        layers.append({"training": dict.fromkeys(_LIMITS)})
     layers.append(settings)
     if corpus is not None:
         if "corpus" in _section(settings, "text"):
@@ -264,7 +265,10 @@ def load(path: str | Path, device: str = "auto") -> Model:
 
 
 def _names(corpus: Texts) -> tuple[str, ...]:
-    return (str(corpus),) if isinstance(corpus, (str, Path)) else tuple(map(str, corpus))
+    names = (str(corpus),) if isinstance(corpus, (str, Path)) else tuple(map(str, corpus))
+    if not names:
+        raise ConfigError("text.corpus = (): should name at least one text")
+    return names
 
 
 def _section(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:

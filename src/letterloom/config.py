@@ -236,9 +236,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}; check the path") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
 
 
@@ -272,6 +272,13 @@ def to_toml(config: RunConfig) -> str:
     return tomlkit.dumps(told)
 
 
+_REASONS = {  # in the words of a user, what pydantic tells in its own
+    "model_type": "should be a section of settings",
+    "string_pattern_mismatch": "should be auto, cpu, mps, cuda or cuda:N",  # the device is the only one with a pattern
+    "too_short": "should name at least one text",  # the corpus is the only one with a shortest length
+}
+
+
 def _nearest(name: str, known: list[str]) -> str:
     matches = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {matches[0]!r}?" if matches else ""
@@ -286,7 +293,8 @@ def _explain(error: Mapping[str, Any]) -> str:
         for part in place[:-1]:
             section = section.model_fields[part].annotation
         return f"unknown setting {name!r}{_nearest(place[-1], list(section.model_fields))}"
-    reason = error["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    told = error["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    reason = _REASONS.get(error["type"], told)
     if isinstance(error["input"], (Mapping, BaseModel)):
         return f"{name}: {reason}"
     return f"{name} = {error['input']!r}: {reason}"

@@ -153,6 +153,7 @@ def test_corpora_are_listed(call: Any) -> None:
     assert [corpus["name"] for corpus in listed] == list(CORPORA)
     out = call("corpora").out
     assert all(corpus["name"] in out and corpus["licence"] in out for corpus in listed)
+    assert all(corpus["url"] in out for corpus in listed if corpus["url"])  # in a pipe no line is folded
 
 
 def test_recipes_are_listed_whole(call: Any) -> None:

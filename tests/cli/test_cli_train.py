@@ -65,6 +65,15 @@ class TestLayers:
         training = planned[0][0].training
         assert (training.max_minutes, training.max_steps, training.max_epochs) == (1.5, None, None)
 
+    def test_steps_take_the_place_of_minutes_below(self, call: Any, planned: Any) -> None:
+        call("train", "--recipe", "small", "--training.max-steps", "5000")
+        training = planned[0][0].training
+        assert (training.max_minutes, training.max_steps, training.max_epochs) == (None, 5000, None)
+
+    def test_a_limit_taken_away_takes_no_other_with_it(self, call: Any, planned: Any) -> None:
+        call("train", "--recipe", "small", "--training.max-steps", "none")
+        assert planned[0][0].training == build_config(read_recipe("small")).training
+
     def test_minutes_and_steps_given_together_both_hold(self, call: Any, planned: Any) -> None:
         call("train", *RECIPE, "--minutes", "1", "--training.max-steps", "7")
         assert (planned[0][0].training.max_minutes, planned[0][0].training.max_steps) == (1.0, 7)

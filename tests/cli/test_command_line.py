@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -82,7 +84,7 @@ def test_usage_errors_are_one_line_that_names_the_word_and_the_nearest_one(
 ) -> None:
     result = call(*arguments)
     assert result.exit_code == 2
-    assert all(word in result.error for word in words)
+    assert all(word in result.error for word in [*words, "--help"])
 
 
 @pytest.mark.parametrize("command", ["resume", "generate", "evaluate", "verify", "report"])
@@ -186,4 +188,25 @@ def test_output_that_cannot_be_written_is_told() -> None:
         done = subprocess.run(
             [sys.executable, "-m", "letterloom", "corpora"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
-    assert (done.returncode, done.stderr) == (5, "letterloom: error: [Errno 28] No space left on device\n")
+    assert (done.returncode, done.stderr) == (
+        5,
+        "letterloom: error: No space left on device: standard output; check that it is there, may be used, and has "
+        "space left\n",
+    )
+
+
+def test_a_reader_that_leaves_ends_help_cleanly() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "letterloom", "train", "--help"], stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(("closing", "arguments", "exit_code"), [(">&-", "recipes", 0), ("2>&-", "resume nowhere", 2)])
+def test_a_closed_stream_changes_no_exit_code(closing: str, arguments: str, exit_code: int) -> None:
+    command = f"exec {shlex.quote(sys.executable)} -m letterloom {arguments} {closing}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (exit_code, b"", b"")

@@ -11,7 +11,7 @@ import pytest
 
 from letterloom import storage
 from letterloom.config import RunConfig
-from letterloom.errors import LockedError, RunError
+from letterloom.errors import DataMismatchError, LockedError, RunError
 from letterloom.runs.directory import RunDirectory, find_run, is_run
 from letterloom.text.tokenizers import CharacterTokenizer
 
@@ -82,6 +82,12 @@ class TestCreate:
         (tmp_path / name).write_text(text, encoding="utf-8")
         with pytest.raises(RunError, match=name):
             run.corpus() if name == "corpus.json" else run.environment()
+
+    def test_a_damaged_tokenizer_is_named(self, tmp_path: Path) -> None:
+        run = create(tmp_path)
+        (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
+        with pytest.raises(DataMismatchError, match=r"tokenizer\.json: "):
+            run.tokenizer()
 
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
         run = create(tmp_path)
@@ -159,6 +165,10 @@ class TestRequireFree:
         (tmp_path / name).touch()
         with pytest.raises(RunError, match="not empty"):
             RunDirectory(tmp_path).require_free()
+
+    def test_a_name_that_is_not_utf8_is_not(self, tmp_path: Path) -> None:
+        with pytest.raises(RunError, match="not UTF-8"):
+            RunDirectory(tmp_path / "run\udce9").require_free()
 
     def test_a_file_is_not(self, tmp_path: Path) -> None:
         (tmp_path / "run").touch()

@@ -138,6 +138,6 @@ def test_the_shortest_text_is_one_window_and_one_target(sampling: str) -> None:
 
 
 def test_require_length_names_the_split() -> None:
-    require_length(text(5), 4, "validation")
+    require_length(text(5), 4, "validation split")
     with pytest.raises(CorpusError, match="validation split has 4 ids"):
-        require_length(text(4), 4, "validation")
+        require_length(text(4), 4, "validation split")

@@ -2,12 +2,14 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -147,6 +149,7 @@ def test_a_missing_file_is_one_clear_line(name: str) -> None:
         open_source([name])
     assert "\n" not in str(caught.value)
     assert ("did you mean 'shakespeare'" in str(caught.value)) == (name == "shakespear")
+    assert name or "corpus '';" in str(caught.value)
 
 
 def test_a_name_that_is_not_utf8_is_refused() -> None:
@@ -194,6 +197,31 @@ def test_a_folder_gives_its_visible_text_files_sorted_and_tells_the_rest(tmp_pat
 def test_a_folder_without_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "image.png").write_bytes(b"\0")
     with pytest.raises(CorpusError, match="no text files"):
+        open_source([str(tmp_path)])
+
+
+def test_the_runs_below_a_folder_are_no_part_of_its_text(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("the text")
+    before = text_of(str(tmp_path))
+    shutil.copytree(tiny_run, tmp_path / "runs" / "a", symlinks=True)
+    shutil.copytree(tiny_run / "checkpoints" / "last", tmp_path / "copied checkpoint")
+    source = open_source([str(tmp_path)])
+    assert [b"".join(document.pieces()) for document in source.documents] == before == [b"the text"]
+    assert source.notes == (f"2 run directories or checkpoints below {tmp_path} were skipped",)
+
+
+def test_an_unreadable_folder_below_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("the text")
+    (tmp_path / "secret").mkdir()
+    scan = os.scandir
+
+    def refuse(path: str) -> Any:
+        if path.endswith("secret"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # as root, permissions would not stop the test
+    with pytest.raises(CorpusError, match=r"cannot read .*secret: Permission denied"):
         open_source([str(tmp_path)])
 
 

@@ -1,8 +1,14 @@
 import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
+import pytest
 from rich.console import Console
 
-from letterloom.training.display import LiveDisplay, PlainDisplay
+from letterloom.training.display import LiveDisplay, PlainDisplay, build_display
 from letterloom.training.recorder import Event
 
 
@@ -36,10 +42,16 @@ def test_plain_lines_show_speed_and_time_left_by_the_runs_own_clock() -> None:
     display = PlainDisplay(Console(file=out, width=200))
     display.record(step(10, seconds=5.0))  # a resumed run begins in the middle
     display.record(step(20, seconds=7.0))
-    lines = [display.describe(step(20, seconds=7.0))]
-    assert "5,000 characters/s" in lines[0]  # 10,000 characters in 2 seconds
-    assert "0:16 left" in lines[0]  # 10 % took 2 seconds, 80 % are left
-    assert "loss 1.5000 nats" in lines[0]
+    figures, left = display.describe(step(20, seconds=7.0))
+    assert "5,000 characters/s" in figures  # 10,000 characters in 2 seconds
+    assert left == "0:16 left"  # 10 % took 2 seconds, 80 % are left
+    assert "loss 1.5000 nats" in figures
+
+
+def test_the_first_step_tells_no_speed_that_nobody_has_measured() -> None:
+    out = io.StringIO()
+    PlainDisplay(Console(file=out, width=200)).record(step(10, seconds=5.0))
+    assert out.getvalue() == "step 10  loss 1.5000 nats  2.164 bpc  rate 1.0e-03\n"
 
 
 def test_validations_are_always_printed_and_steps_only_now_and_then() -> None:
@@ -50,7 +62,7 @@ def test_validations_are_always_printed_and_steps_only_now_and_then() -> None:
     display.record(VALIDATION)
     printed = out.getvalue().splitlines()
     assert len(printed) == 2
-    assert printed[1] == "step 20  validation 1.2500 nats = 1.8034 bits per character (blocks)  best so far"
+    assert printed[1] == "step 20  validation 1.2500 nats = 1.8034 bpc (blocks)  best so far"
 
 
 def test_a_terminal_gets_a_bar_that_goes_away_and_validations_that_stay() -> None:
@@ -65,3 +77,51 @@ def test_a_terminal_gets_a_bar_that_goes_away_and_validations_that_stay() -> Non
     assert "loss 1.5000 nats" in shown
     assert shown.count("1.2500 nats") == 2
     assert "the [end]" in shown  # not taken for markup
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_bar_and_the_figures_have_lines_of_their_own(width: int) -> None:
+    out = io.StringIO()
+    display = LiveDisplay(Console(file=out, width=width, force_terminal=True, color_system=None))
+    display.record(step(10_000, seconds=1.0) | {"progress": 0.2})
+    display.record(step(12_345, seconds=13.0) | {"progress": 0.4})
+    display.close()
+    shown = re.sub(r"\x1b\[[0-9?]*[A-Za-z]", "\n", out.getvalue())  # each movement of the cursor begins a new line
+    lines = [line.strip() for line in shown.splitlines()]
+    [bar, *_] = [line for line in lines if line.endswith("0:36 left")]
+    assert "step" not in bar
+    assert len(bar) <= width
+    [figures, *_] = [line for line in lines if line.startswith("step 12,345  loss 1.5000 nats")]
+    assert width < 80 or figures.endswith("195,417 characters/s")
+
+
+@pytest.mark.parametrize(("term", "shown"), [("xterm", LiveDisplay), ("dumb", PlainDisplay)])
+def test_only_a_terminal_that_can_move_its_cursor_gets_the_bar(
+    monkeypatch: pytest.MonkeyPatch, term: str, shown: type
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich's word for: take it for a terminal
+    assert type(build_display()) is shown
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("place", ["a reader that is gone", "a full disk"])
+def test_progress_that_nobody_can_read_does_not_end_the_training(place: str) -> None:
+    script = (
+        "from letterloom.training.display import build_display\n"
+        "display = build_display()\n"
+        "for line in 'abc': display.tell(line)\n"
+        "print('the end')"
+    )
+    if place == "a full disk":
+        writing = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reading, writing = os.pipe()
+        os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=writing, text=True, check=False
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stdout) == (0, "the end\n")

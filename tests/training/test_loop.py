@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from letterloom.config import RunConfig, build_config
 from letterloom.errors import (
+    ConfigError,
     CorpusError,
     DataMismatchError,
     Interrupted,
@@ -22,6 +24,7 @@ from letterloom.evaluation.loss import evaluate
 from letterloom.runs.checkpoint import load_checkpoint, read_checkpoint
 from letterloom.runs.directory import RunDirectory
 from letterloom.text.encoding import open_corpus
+from letterloom.training import loop
 from letterloom.training.learner import Learner
 from letterloom.training.loop import resume, train
 
@@ -159,12 +162,15 @@ def test_minutes_limit_the_run_and_the_decay_ends_with_it(tiny_text: Path, tmp_p
     assert [line["learning_rate"] for line in lines[3:]] == pytest.approx(expected)
 
 
-def test_patience_ends_a_run_that_no_longer_improves(tiny_text: Path, tmp_path: Path) -> None:
+def test_patience_ends_a_run_that_no_longer_improves(
+    tiny_text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     still = {"name": "sgd", "learning_rate": 1e-12, "weight_decay": 0.0}
     run = train(config(tiny_text, optimizer=still, training={"patience": 2, "max_steps": 10**6}), tmp_path / "run")
     validations = [line for line in run.metrics() if line["kind"] == "validation"]
     best = max(i for i, line in enumerate(validations) if line["best"])
     assert len(validations) - 1 - best == 2
+    assert f"than that of step {validations[best]['step']}\n" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_only_good_checkpoints(
@@ -193,9 +199,12 @@ def test_a_text_changed_between_save_and_resume_is_refused_with_both_hashes(tiny
 
 
 def test_two_trainings_in_one_run_directory_are_refused(tiny_text: Path, run_copy: Path) -> None:
-    with RunDirectory(run_copy).locked(), pytest.raises(LockedError) as caught:
-        resume(run_copy)
-    assert caught.value.exit_code == 3
+    with RunDirectory(run_copy).locked():
+        with pytest.raises(LockedError) as caught:
+            resume(run_copy)
+        assert caught.value.exit_code == 3
+        with pytest.raises(LockedError):
+            train(config(tiny_text), run_copy)
     with pytest.raises(RunError, match="already holds a run"):
         train(config(tiny_text), run_copy)
 
@@ -208,6 +217,45 @@ def test_resuming_a_finished_run_trains_no_further(run_copy: Path) -> None:
     assert (run_copy / "report.html").exists()
 
 
+@pytest.mark.parametrize("tokenizer", ["characters", "bytes"])
+@pytest.mark.parametrize("records", ["none", "lines"])
+def test_bits_while_training_are_per_the_characters_that_validation_counts(
+    tiny_text: Path, tmp_path: Path, tokenizer: str, records: str
+) -> None:
+    settings = config(tiny_text, text={"tokenizer": tokenizer, "records": records}, training={"max_steps": 1})
+    run = train(settings, tmp_path / "run")
+    corpus = open_corpus(settings.text)
+    event = run.metrics()[0]
+    characters = np.count_nonzero(corpus.tokenizer.starts(corpus.train))
+    assert event["bits_per_character"] == pytest.approx(event["loss"] / np.log(2) * len(corpus.train) / characters)
+    assert tokenizer == "bytes" or event["bits_per_character"] == pytest.approx(event["loss"] / np.log(2))
+
+
+def test_an_interrupt_after_training_tells_how_to_go_on(
+    tiny_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "write_report", interrupted)
+    with pytest.raises(Interrupted, match=r"it is saved, .*`letterloom resume .*run`") as caught:
+        train(config(tiny_text, training={"max_steps": 1}), tmp_path / "run")
+    assert caught.value.exit_code == 130
+
+
+def test_a_checkpoint_of_another_run_is_passed_over_and_told(
+    tiny_text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "other.txt").write_text(tiny_text.read_text(encoding="utf-8").swapcase(), encoding="utf-8")
+    run = train(config(tiny_text), tmp_path / "run")
+    other = train(config(tmp_path / "other.txt"), tmp_path / "other")
+    before = curve(run)
+    foreign = shutil.copytree(other.checkpoint(12), run.checkpoint(13))
+    resume(run.path)
+    assert f"{foreign} is of another run" in caplog.text
+    assert curve(run) == before
+
+
 def test_only_a_run_directory_can_be_resumed(tiny_run: Path) -> None:
     with pytest.raises(RunError, match="not a run directory"):
         resume(tiny_run / "checkpoints" / "last")
@@ -216,7 +264,9 @@ def test_only_a_run_directory_can_be_resumed(tiny_run: Path) -> None:
 @pytest.mark.parametrize(
     ("sections", "error", "message"),
     [
-        ({"model": {"context_length": 100_000}}, CorpusError, "context_length 100,000"),
+        ({"model": {"context_length": 100_000}}, CorpusError, r"loom\.txt has .* context_length 100,000"),
+        ({"text": {"train_fraction": 0.9999}}, CorpusError, r"loom\.txt is a single id; .* text\.train_fraction"),
+        ({"training": {"sample_prompt": "über Qualm"}}, ConfigError, r"sample_prompt = .*: 'Q' .*loom\.txt"),
         ({"model": {"d_model": 1_000_000, "n_layers": 1000, "n_heads": 1}}, ResourceError, "parameters"),
         ({"training": {"device": "cuda:77"}}, ResourceError, "cuda:77"),
         ({"training": {"keep_checkpoints": 10**6}, "model": {"d_model": 2048, "n_heads": 1}}, ResourceError, "free"),

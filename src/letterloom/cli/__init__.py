@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from cyclopts import App, CycloptsError
 
@@ -51,6 +52,9 @@ for _place, (_name, (_help, _takes, _example)) in enumerate(_COMMANDS.items()):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command (of `sys.argv` by default) and return its exit code; a mistake becomes one line on stderr."""
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed before we began, as by `>&-`
+            setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):  # UTF-8 in any locale; undecodable bytes of argv go out as they came
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     notices = logging.StreamHandler()
@@ -60,16 +64,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as error:
-        return _fail(f"{error}", LetterloomError.exit_code)
+        command = " ".join(["letterloom", *(error.command_chain or ())])
+        return _fail(f"{error} See `{command} --help`.", LetterloomError.exit_code)
     except LetterloomError as error:
         return _fail(f"{error}", error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
-    except BrokenPipeError:  # the reader of our output has what it wanted
+    except (BrokenPipeError, SystemExit):  # the reader of our output has what it wanted; rich's word for it is an exit
         _discard_output()
     except OSError as error:
         _discard_output()
-        return _fail(f"{error}", ResourceError.exit_code if error.errno == errno.ENOSPC else LetterloomError.exit_code)
+        place = "standard output" if error.filename is None else repr(error.filename)
+        message = f"{error.strerror or error}: {place}; check that it is there, may be used, and has space left"
+        return _fail(message, ResourceError.exit_code if error.errno == errno.ENOSPC else LetterloomError.exit_code)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -80,7 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, exit_code: int) -> int:
-    print(f"letterloom: error: {' '.join(message.split())}", file=sys.stderr)
+    with suppress(OSError):  # where nobody can be told, the exit code still tells
+        print(f"letterloom: error: {' '.join(message.split())}", file=sys.stderr)
     return exit_code
 
 

@@ -23,7 +23,7 @@ def _whole_number(_: Any, tokens: Sequence[Token]) -> int:
     try:
         return int(tokens[0].value)
     except ValueError:
-        raise ValueError(f"{tokens[0].value!r} is not a whole number") from None
+        raise ValueError(f"{tokens[0].value!r} is not a whole number.") from None
 
 
 Corpus = Annotated[

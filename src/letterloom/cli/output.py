@@ -40,11 +40,14 @@ def print_lines(lines: Mapping[str, str]) -> None:
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table as wide as the terminal."""
+    """A table as wide as the terminal; elsewhere as wide as it is, so that no word in it is broken."""
     table = Table(*(Column(head, overflow="fold") for head in heads), box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False, markup=False).print(table)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 1000  # the table takes what it needs of it
+    console.print(table)
 
 
 def evaluation_lines(evaluation: Mapping[str, Any]) -> dict[str, str]:

@@ -33,7 +33,7 @@ def write_report(run: Path) -> None:
     The same files of the run give the same bytes. report.html stands alone: no script, nothing loaded.
 
     Raises:
-        RunError: `run` is no run directory, or a file in it is missing or damaged; the file is named.
+        RunError, DataMismatchError: `run` is no run directory, or a file in it is missing or damaged; it is named.
     """
     if not is_run(run):
         raise RunError(
@@ -56,8 +56,7 @@ def _content(run: RunDirectory, curves: Curves) -> dict[str, Any]:
     """What both templates show, as text and numbers."""
     with _damage_in(run.config_file):
         config = run.config()
-    with _damage_in(run.path / "tokenizer.json"):
-        vocab_size = run.tokenizer().vocab_size
+    vocab_size = run.tokenizer().vocab_size
     scores = _scores(run)
     score = next((score for score in scores if score["protocol"] == "blocks"), scores[0] if scores else None)
     return {

@@ -17,7 +17,7 @@ from letterloom import accounting, storage
 from letterloom.config import RunConfig, build_config, to_toml
 from letterloom.errors import DataMismatchError, LetterloomError, RunError
 from letterloom.model.transformer import Transformer
-from letterloom.runs.directory import RunDirectory, is_checkpoint
+from letterloom.runs.directory import RunDirectory, is_checkpoint, is_run
 from letterloom.text.tokenizers import Tokenizer, tokenizer_from_json
 
 log = logging.getLogger("letterloom")
@@ -105,12 +105,13 @@ def newest_checkpoint(run: RunDirectory) -> Checkpoint | None:
     """The newest checkpoint that verifies, telling of those that do not; None where none was saved yet.
 
     Raises:
-        DataMismatchError: there are checkpoints, and every one is damaged.
+        DataMismatchError: there are checkpoints, and every one is damaged or of another run.
     """
     problems = []
     for path in reversed(run.checkpoints()):
         try:
             checkpoint = read_checkpoint(path)
+            _require_own(run, checkpoint)
         except LetterloomError as error:
             problems.append(str(error))
             continue
@@ -118,7 +119,7 @@ def newest_checkpoint(run: RunDirectory) -> Checkpoint | None:
             log.warning("%s; going on with %s", problem, path.name)
         return checkpoint
     if problems:
-        raise DataMismatchError(f"no checkpoint of {run.path} is whole: {'; '.join(problems)}")
+        raise DataMismatchError(f"no checkpoint of {run.path} can be used: {'; '.join(problems)}")
     return None
 
 
@@ -170,6 +171,17 @@ def load_parameters(model: torch.nn.Module, tensors: Mapping[str, Tensor], sourc
             shapes = f"{tuple(tensors[name].shape)} in place of {tuple(parameter.shape)}"
             raise DataMismatchError(f"{source} does not fit its run.toml: {name} has shape {shapes}")
         parameter.copy_(tensors[name])
+
+
+def _require_own(run: RunDirectory, checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint of another run: checkpoints have the same names in all of them."""
+    if not is_run(run.path):
+        return
+    if (checkpoint.config.model, checkpoint.tokenizer) != (run.config().model, run.tokenizer()):
+        raise DataMismatchError(
+            f"{checkpoint.path} is of another run: its model or vocabulary is not that of {run.config_file}; move it "
+            "to where it belongs"
+        )
 
 
 def _is_whole(path: Path) -> bool:

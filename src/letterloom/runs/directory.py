@@ -9,7 +9,7 @@ from typing import Any
 
 from letterloom import storage
 from letterloom.config import RunConfig, build_config, read_toml, to_toml
-from letterloom.errors import RunError
+from letterloom.errors import DataMismatchError, RunError
 from letterloom.text.tokenizers import Tokenizer, tokenizer_from_json
 
 LOCK = ".lock"
@@ -66,7 +66,10 @@ class RunDirectory:
 
     def tokenizer(self) -> Tokenizer:
         """The run's tokenizer."""
-        return tokenizer_from_json(self._read("tokenizer.json"))
+        try:
+            return tokenizer_from_json(self._read("tokenizer.json"))
+        except DataMismatchError as error:
+            raise DataMismatchError(f"{self.path / 'tokenizer.json'}: {error}") from None
 
     def corpus(self) -> dict[str, Any]:
         """What `corpus.json` tells of the text."""
@@ -102,10 +105,21 @@ class RunDirectory:
         storage.write_file(self.config_file, to_toml(config))
 
     def require_free(self) -> None:
-        """Raise a RunError unless a new run may be written here."""
+        """Check that a new run may be written here.
+
+        Raises:
+            LockedError: another process is training here.
+            RunError: a run, or something else, is in the way.
+        """
         beginnings = {LOCK, "tokenizer.json", "corpus.json", "environment.json"}  # of a run killed while it was created
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError:
+            raise RunError(f"the name {str(self.path)!r} is not UTF-8; choose another --out") from None
         if self.config_file.exists():
-            raise RunError(f"{self.path} already holds a run; choose another --out, or `letterloom resume {self.path}`")
+            with self.locked():  # where another process trains, that is what to tell
+                already = f"{self.path} already holds a run"
+                raise RunError(f"{already}; choose another --out, or `letterloom resume {self.path}`")
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; choose another --out")
         if self.path.exists() and any(
@@ -132,7 +146,9 @@ class RunDirectory:
                 return event
         except (ValueError, TypeError, KeyError):
             pass
-        raise RunError(f"{self.metrics_file} is damaged: line {number} is not an event; restore it from a copy")
+        raise RunError(
+            f"{self.metrics_file} is damaged: line {number} is not an event; remove that line, or restore the file"
+        )
 
     def _read(self, name: str) -> str:
         try:

@@ -38,7 +38,7 @@ def batch(
         ConfigError: the batch cannot be shared equally.
         CorpusError: the text is shorter than a window.
     """
-    require_length(ids, context_length, "training")
+    require_length(ids, context_length, "training split")
     if batch_size % world:
         raise ConfigError(f"batch_size {batch_size} is not divisible by the number of processes, {world}")
     share = batch_size // world
@@ -61,15 +61,15 @@ def steps_per_epoch(n_ids: int, batch_size: int, context_length: int) -> float:
     return _windows(n_ids, context_length) / batch_size
 
 
-def require_length(ids: Ids, context_length: int, which: str) -> None:
+def require_length(ids: Ids, context_length: int, name: str) -> None:
     """Refuse a split that does not fill one window of `context_length` inputs and one more target.
 
     Raises:
-        CorpusError: naming the split (`which`) and both lengths.
+        CorpusError: naming the split (`name`) and both lengths.
     """
     if len(ids) <= context_length:
         raise CorpusError(
-            f"the {which} split has {len(ids):,} ids, and context_length {context_length:,} needs at least "
+            f"the {name} has {len(ids):,} ids, and context_length {context_length:,} needs at least "
             f"{context_length + 1:,}; give more text, or a smaller context_length"
         )
 

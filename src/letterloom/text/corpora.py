@@ -17,6 +17,8 @@ from letterloom import storage
 from letterloom.errors import CorpusError, DataMismatchError
 from letterloom.text.documents import PIECE, Document, is_text, printable, reading
 
+_RUN_FILES = {"run.toml", "tokenizer.json"}  # what a run directory and a checkpoint are known by
+
 
 @dataclass(frozen=True)
 class NamedCorpus:
@@ -210,11 +212,18 @@ def _documents(path: Path, name: str, notes: list[str]) -> list[Document]:
 
 
 def _folder(folder: Path, notes: list[str]) -> list[Document]:
-    """Every regular, visible file below a folder that git would call text, in the order of their paths."""
-    paths = []
+    """Every regular, visible file below a folder that git would call text, in the order of their paths.
+
+    Not those of run directories: a run that was written into the folder of its text would be part of it on resuming.
+    """
+    paths, runs = [], 0
     shown = printable(folder)
     with reading(shown):
         for place, folders, files in os.walk(folder, onerror=_raise):
+            if set(files) >= _RUN_FILES:
+                folders.clear()
+                runs += 1
+                continue
             folders[:] = [name for name in folders if not name.startswith(".")]
             paths += [Path(place, name) for name in files if not name.startswith(".")]
     paths.sort(key=lambda path: path.parts)
@@ -226,6 +235,8 @@ def _folder(folder: Path, notes: list[str]) -> list[Document]:
             skipped.append(printable(path.relative_to(folder)))
     if not texts:
         raise CorpusError(f"the folder {shown} has no text files in it; name a folder with some, or a file")
+    if runs:
+        notes.append(f"{runs} run directories or checkpoints below {shown} were skipped")
     if skipped:
         listed = ", ".join(skipped[:5]) + (", ..." if len(skipped) > 5 else "")
         notes.append(f"{len(skipped)} files below {shown} are empty or no text, and were skipped: {listed}")
@@ -233,4 +244,5 @@ def _folder(folder: Path, notes: list[str]) -> list[Document]:
 
 
 def _raise(error: OSError) -> None:
-    raise error
+    with reading(printable(error.filename)):  # the folder below that is unreadable, not the one that was named
+        raise error

@@ -87,7 +87,7 @@ def is_text(path: Path) -> bool:
 def printable(path: str | Path) -> str:
     """A path for messages and JSON: on one line, and also where the file system's bytes are no UTF-8."""
     text = os.fsencode(path).decode("utf-8", "replace")
-    return text if text.isprintable() else repr(text)
+    return text if text and text.isprintable() else repr(text)
 
 
 @contextmanager

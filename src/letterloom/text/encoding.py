@@ -105,6 +105,11 @@ def encode_text_of(
     return ids, description
 
 
+def scored_characters(ids: Ids, tokenizer: Tokenizer) -> int:
+    """Characters of some ids as evaluation counts them: an end-of-text is one."""
+    return _count(ids, tokenizer.starts)
+
+
 def check_same_text(description: dict[str, Any], expected: dict[str, Any]) -> None:
     """Refuse to go on with another text than the one that a run was trained on.
 

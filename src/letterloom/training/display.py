@@ -1,10 +1,12 @@
 """What a person sees while a model trains: a live line on a terminal, plain lines elsewhere; always on stderr."""
 
 import time
+from contextlib import suppress
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from letterloom.training.recorder import Event
@@ -14,8 +16,16 @@ PLAIN_LINE_SECONDS = 10.0
 
 def build_display() -> "LiveDisplay | PlainDisplay":
     """The display that fits standard error."""
-    console = Console(stderr=True, highlight=False)
-    return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
+    console = _Console(stderr=True, highlight=False)
+    return LiveDisplay(console) if console.is_terminal and not console.is_dumb_terminal else PlainDisplay(console)
+
+
+class _Console(Console):
+    """A console that falls silent when its reader goes away; rich would end the process, and the training with it."""
+
+    def on_broken_pipe(self) -> None:
+        """Write nothing from now on."""
+        self.quiet = True
 
 
 class PlainDisplay:
@@ -32,7 +42,7 @@ class PlainDisplay:
             now = time.monotonic()
             if now >= self._next:
                 self._next = now + PLAIN_LINE_SECONDS
-                self._print(self.describe(event))
+                self._print("  ".join(filter(None, self.describe(event))))
         elif event["kind"] == "validation":
             self._print(_validation(event))
 
@@ -43,24 +53,27 @@ class PlainDisplay:
     def close(self) -> None:
         """Nothing is left open."""
 
-    def describe(self, event: Event) -> str:
-        """One step as a line; speed and time left are measured since this display's first event."""
+    def describe(self, event: Event) -> tuple[str, str]:
+        """A step's figures and the time left; that and the speed are measured since this display's first event."""
         first = self._first = self._first or event
         seconds = event["seconds"] - first["seconds"]
         done = event["progress"] - first["progress"]
-        speed = (event["characters"] - first["characters"]) / seconds if seconds else 0.0
-        left = _duration(seconds * (1 - event["progress"]) / done) if done > 0 else "?"
-        return (
+        figures = (
             f"step {event['step']:,}  loss {event['loss']:.4f} nats  {event['bits_per_character']:.3f} bpc  "
-            f"rate {event['learning_rate']:.1e}  {speed:,.0f} characters/s  {left} left"
+            f"rate {event['learning_rate']:.1e}"
         )
+        if not (seconds > 0 and done > 0):
+            return figures, ""
+        speed = (event["characters"] - first["characters"]) / seconds
+        return f"{figures}  {speed:,.0f} characters/s", f"{_duration(seconds * (1 - event['progress']) / done)} left"
 
     def _print(self, line: str) -> None:
-        self._console.print(line, markup=False, soft_wrap=True)
+        with suppress(OSError):  # a full disk under a log of progress is no reason to end a training
+            self._console.print(line, markup=False, soft_wrap=True)
 
 
 class LiveDisplay(PlainDisplay):
-    """A bar and the newest figures, under the validations so far."""
+    """A bar with the time left and the newest figures, under the validations so far; made for 80 columns."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -71,9 +84,11 @@ class LiveDisplay(PlainDisplay):
         if event["kind"] == "validation":
             self._print(_validation(event))
             return
-        bar = ProgressBar(total=1.0, completed=event["progress"], width=60)
+        figures, left = self.describe(event)
+        bar = Table.grid(padding=(0, 2, 0, 0))
+        bar.add_row(ProgressBar(total=1.0, completed=event["progress"], width=60), left)
         self._live.start()  # once started, it stays so
-        self._live.update(Group(bar, Text(self.describe(event))))
+        self._live.update(Group(bar, Text(figures)))
 
     def close(self) -> None:
         """Take the bar away; the lines above it stay."""
@@ -84,7 +99,7 @@ def _validation(event: Event) -> str:
     mark = "  best so far" if event["best"] else ""
     return (
         f"step {event['step']:,}  validation {event['nats_per_character']:.4f} nats = "
-        f"{event['bits_per_character']:.4f} bits per character ({event['protocol']}){mark}"
+        f"{event['bits_per_character']:.4f} bpc ({event['protocol']}){mark}"
     )
 
 

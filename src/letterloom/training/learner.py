@@ -122,8 +122,8 @@ class Learner:
         if np.isfinite(loss) and (np.isfinite(gradient_norm) or self.scaler.is_enabled()):
             return
         raise NonFiniteError(
-            f"step {step + 1}: loss {loss}, gradient norm {gradient_norm}; stopped before the update, the last "
-            "checkpoint is good; lower optimizer.learning_rate or gradient_clip, or use training.precision fp32"
+            f"step {step + 1}: loss {loss}, gradient norm {gradient_norm}; stopped before the update, "
+            "checkpoints are good; lower optimizer.learning_rate or gradient_clip, or use training.precision fp32"
         )
 
 

@@ -28,7 +28,7 @@ from letterloom.runs.checkpoint import (
 from letterloom.runs.directory import RunDirectory, is_run
 from letterloom.runs.environment import describe_environment
 from letterloom.text.batches import batch, steps_per_epoch
-from letterloom.text.encoding import Corpus, open_corpus
+from letterloom.text.encoding import Corpus, open_corpus, scored_characters
 from letterloom.training.display import build_display
 from letterloom.training.hardware import out_of_memory_told, resolve_hardware
 from letterloom.training.learner import Learner
@@ -101,16 +101,23 @@ class _Training:
             self._link(checkpoint.path)
         self.run.trim_metrics(self.position.step)
         self._earlier, self._since = self.position.seconds, time.perf_counter()
-        split = corpus.description["split"]["train"]
-        self._ids_per_character = split["ids"] / split["characters"]
+        self._ids_per_character = len(corpus.train) / scored_characters(corpus.train, corpus.tokenizer)
 
     def go(self) -> RunDirectory:
         """Train to the end, then evaluate and report."""
         self.display.tell(self._plan())
         with self._recording(), StopSignals() as signals, out_of_memory_told(self.config):
             self._loop(signals)
-        with out_of_memory_told(self.config):
-            self._finish()
+        if self.position.out_of_patience(self.config.training):
+            self.display.tell(
+                f"out of patience: no validation was better than that of step {self.position.best_step:,}"
+            )
+        try:
+            with out_of_memory_told(self.config):
+                self._finish()
+        except KeyboardInterrupt:
+            message = "stopped while the finished model was measured; it is saved, measure it with"
+            raise Interrupted(f"{message} `letterloom resume {self.run.path}`", signal.SIGINT) from None
         return self.run
 
     def _loop(self, signals: StopSignals) -> None:
@@ -252,8 +259,8 @@ class _Training:
         lines = [
             f"{verb} in {self.run.path}",
             f"{description['characters']:,} characters, vocabulary {self.corpus.tokenizer.vocab_size}; "
-            f"{count:,} parameters; {training.device}, {training.precision} by {training.products}, "
-            f"{training.threads} threads",
+            f"{count:,} parameters",
+            f"{training.device}, {training.precision} by {training.products}, threads: {training.threads}",
         ]
         return "\n".join([*lines, *description["notes"]])
 

@@ -6,7 +6,7 @@ import torch
 
 from letterloom import accounting
 from letterloom.config import RunConfig
-from letterloom.errors import ResourceError
+from letterloom.errors import ConfigError, CorpusError, ResourceError
 from letterloom.runs.directory import RunDirectory
 from letterloom.text.batches import require_length
 from letterloom.text.encoding import Corpus
@@ -17,11 +17,23 @@ def require_all(run: RunDirectory, corpus: Corpus, config: RunConfig) -> None:
 
     Raises:
         CorpusError: a split is too short.
+        ConfigError: samples are to start with a character that the text does not have.
         ResourceError: the model does not fit the memory, or its checkpoints the disk.
     """
-    require_length(corpus.train, config.model.context_length, "training")
-    require_length(corpus.validation, 1, "validation")
     training, vocab_size = config.training, corpus.tokenizer.vocab_size
+    text = ", ".join(config.text.corpus)
+    require_length(corpus.train, config.model.context_length, f"training split of {text}")
+    if len(corpus.validation) < 2:
+        raise CorpusError(
+            f"the validation split of {text} is a single id; give more text, or a smaller text.train_fraction"
+        )
+    known = set(corpus.tokenizer.decode(corpus.tokenizer.encode(training.sample_prompt, "skip")))
+    unknown = next((character for character in training.sample_prompt if character not in known), None)
+    if unknown is not None:
+        raise ConfigError(
+            f"training.sample_prompt = {training.sample_prompt!r}: {unknown!r} (U+{ord(unknown):04X}) does not occur "
+            f"in {text}; start samples with characters that do"
+        )
     sequences = -(-training.batch_size // training.micro_batches)
     device = torch.device(training.device)
     available = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None
