@@ -1,6 +1,11 @@
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from letterloom.config import TrainingConfig
+from letterloom.errors import DataMismatchError
+from letterloom.runs.checkpoint import load_checkpoint
 from letterloom.training.position import Position
 
 
@@ -21,3 +26,11 @@ def test_patience_counts_validations_since_the_best() -> None:
         found.append((best, position.out_of_patience(limits)))
     assert found == [(True, False), (True, False), (False, False), (False, True), (True, False)]
     assert (position.best_step, position.best_nats) == (5, 1.0)
+
+
+def test_a_checkpoint_of_another_version_is_refused_by_name(tiny_run: Path) -> None:
+    checkpoint = load_checkpoint(tiny_run)
+    assert Position.restored(checkpoint).step == checkpoint.step
+    for state in ({}, {"position": {"step": 1, "warp": 9}}):
+        with pytest.raises(DataMismatchError, match=r"state\.json is of another version"):
+            Position.restored(replace(checkpoint, state=state))

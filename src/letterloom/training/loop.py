@@ -96,7 +96,7 @@ class _Training:
             self.learner = Learner(config, corpus.tokenizer.vocab_size)
         self.position = Position()
         if checkpoint is not None:
-            self.position = Position(**checkpoint.state["position"])
+            self.position = Position.restored(checkpoint)
             self.learner.load(checkpoint)
             self._link(checkpoint.path)
         self.run.trim_metrics(self.position.step)

@@ -1,8 +1,11 @@
 """Where a run stands, and what share of it is done."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from letterloom.config import TrainingConfig
+from letterloom.errors import DataMismatchError
+from letterloom.runs.checkpoint import Checkpoint
 
 
 @dataclass
@@ -14,6 +17,21 @@ class Position:
     best_nats: float | None = None  # nats per character of the best validation
     best_step: int = 0
     stale: int = 0  # validations since the best
+
+    @classmethod
+    def restored(cls, checkpoint: Checkpoint) -> Self:
+        """Where a checkpoint was saved.
+
+        Raises:
+            DataMismatchError: another version of Letterloom wrote it.
+        """
+        try:
+            return cls(**checkpoint.state["position"])
+        except (KeyError, TypeError) as error:
+            file = checkpoint.path / "state.json"
+            raise DataMismatchError(
+                f"{file} is of another version of Letterloom ({error}); continue with that"
+            ) from None
 
     def progress(self, limits: TrainingConfig, steps_per_epoch: float) -> float:
         """Share of the run that is done, by whichever limit is nearest; 1 or more at its end."""
