@@ -158,3 +158,14 @@ class TestTrain:
                 letterloom.resume(run_copy)
         finally:
             tiny_text.write_bytes(original)
+
+
+def test_scoring_the_text_a_model_was_trained_on_is_told(
+    tiny_run: Path, tiny_text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = letterloom.load(tiny_run)
+    (tmp_path / "other.txt").write_text(tiny_text.read_text(encoding="utf-8")[:500], encoding="utf-8")
+    model.evaluate(tmp_path / "other.txt")
+    assert "trained on" not in caplog.text
+    model.evaluate(tiny_text)
+    assert "the text the model was trained on" in caplog.text

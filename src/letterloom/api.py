@@ -3,7 +3,7 @@
     run = letterloom.train("hamlet.txt", training={"max_minutes": 4})
     model = letterloom.load("runs/latest")
     print(model.generate("HAMLET:", max_new_tokens=300, temperature=0.8, seed=1))
-    print(model.evaluate("hamlet.txt").bits_per_character)
+    print(model.evaluate().bits_per_character)
 
 Rooms that compute are imported when they are needed: torch takes seconds, and a mistyped setting is told at once.
 """
@@ -54,7 +54,7 @@ class Run:
     @property
     def samples(self) -> list[Path]:
         """Files of text written during training, the newest last."""
-        return sorted(self._directory().samples_folder.glob("step-*.txt"))
+        return sorted(self._directory().samples_folder.glob("step-*.txt"), key=lambda file: int(file.stem[5:]))
 
     def load(self) -> "Model":
         """The model of the best checkpoint."""
@@ -150,6 +150,9 @@ class Model:
         ids, description = encode_text_of(_names(corpus), tokenizer, unknown, self.checkpoint.config.text.records)
         for note in description["notes"]:
             log.warning("%s", note)
+        run = self._run()
+        if run is not None and run.corpus()["sha256"] == description["sha256"]:
+            log.warning("this is the text the model was trained on; without a CORPUS it is scored on what it never saw")
         return evaluate(self.network, tokenizer, ids, protocol)
 
     def verify(self) -> "Comparison":
@@ -166,15 +169,20 @@ class Model:
         return verify_against_reference(self.network, self.checkpoint.config.model, ids)
 
     def _validation_split(self) -> "Ids":
-        from letterloom.runs.directory import RunDirectory, is_run
         from letterloom.text.encoding import open_corpus
 
-        run = self.checkpoint.path.resolve().parents[1]
-        if not is_run(run):
+        run = self._run()
+        if run is None:
             outside = f"{self.checkpoint.path} lies outside its run, which knows the validation split"
             raise RunError(f"{outside}; name a text to evaluate on")
-        expected = RunDirectory(run).corpus()
-        return open_corpus(self.checkpoint.config.text, self.checkpoint.tokenizer, expected=expected).validation
+        return open_corpus(self.checkpoint.config.text, self.checkpoint.tokenizer, expected=run.corpus()).validation
+
+    def _run(self) -> "RunDirectory | None":
+        """The run that the checkpoint lies in, unless it was copied out of it."""
+        from letterloom.runs.directory import RunDirectory, is_run
+
+        run = self.checkpoint.path.resolve().parent.parent
+        return RunDirectory(run) if is_run(run) else None
 
 
 def train(

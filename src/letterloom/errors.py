@@ -45,6 +45,15 @@ class ResourceError(LetterloomError):
     exit_code = 5
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Torch has a class of its own for accelerators, and a RuntimeError with these words for the CPU."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
+
+
 class NonFiniteError(LetterloomError):
     """A loss or gradient is NaN or infinite; raised before the update that would spread it."""
 

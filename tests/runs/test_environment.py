@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from letterloom.runs import environment
-from letterloom.runs.environment import describe_environment
+from letterloom.runs.environment import describe_environment, differences
 
 
 @pytest.fixture
@@ -88,3 +88,11 @@ class TestCommit:
 def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert describe()["commit"] is None
+
+
+def test_differences_name_what_may_change_a_loss_and_nothing_else() -> None:
+    then = describe_environment(torch.device("cpu"))
+    assert differences(then, then | {"created": "later", "commit": "another"}) == []
+    assert differences(then | {"torch": "1.0", "threads": 7}, then | {"torch": "2.0", "threads": 7}) == [
+        "torch was 1.0 and is 2.0"
+    ]

@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError
 
 from letterloom import __version__
 from letterloom.cli.help import columns
-from letterloom.errors import LetterloomError, ResourceError
+from letterloom.errors import LetterloomError, ResourceError, is_out_of_memory
 
 _COMMANDS = {  # name: (what it does, what it takes, an example)
     "train": ("Train a model on a text and measure it.", "[CORPUS ...]", "hamlet.txt --minutes 4 --out runs/hamlet"),
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = f"{error.strerror or error}: {place}; check that it is there, may be used, and has space left"
         return _fail(message, ResourceError.exit_code if error.errno == errno.ENOSPC else LetterloomError.exit_code)
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return _fail("out of memory; choose a smaller model, batch or context", ResourceError.exit_code)
     finally:
@@ -95,12 +95,3 @@ def _fail(message: str, exit_code: int) -> int:
 def _discard_output() -> None:
     """Send what is still buffered nowhere, so that the interpreter's last flush cannot fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Torch has a class of its own for accelerators, and a RuntimeError with these words for the CPU."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(error)
-    )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from letterloom import accounting, storage
 from letterloom.config import RunConfig, build_config, to_toml
-from letterloom.errors import DataMismatchError, LetterloomError, RunError
+from letterloom.errors import ConfigError, DataMismatchError, LetterloomError, RunError
 from letterloom.model.transformer import Transformer
 from letterloom.runs.directory import RunDirectory, is_checkpoint, is_run
 from letterloom.text.tokenizers import Tokenizer, tokenizer_from_json
@@ -97,7 +97,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         return Checkpoint(
             path, manifest, config, tokenizer_from_json(small["tokenizer.json"]), json.loads(small["state.json"])
         )
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, ConfigError) as error:
         raise DataMismatchError(f"{path} is not a checkpoint this Letterloom can read: {error}") from None
 
 

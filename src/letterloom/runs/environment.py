@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +30,13 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What changed, of all that may change the last digits of a loss; each as half a sentence."""
+    decisive = ("letterloom", "torch", "numpy", "processor", "threads", "device", "device_name")
+    changed = (name for name in decisive if then.get(name) != now.get(name))
+    return [f"{name} was {then.get(name)} and is {now.get(name)}" for name in changed]
 
 
 def _processor() -> str:

@@ -99,7 +99,7 @@ def open_source(corpus: Sequence[str]) -> Source:
 
 
 def cache_folder() -> Path:
-    """The folder for what can be made again: `LETTERLOOM_CACHE`, else the user's cache."""
+    """`LETTERLOOM_CACHE`, else the user's cache; all in it can be made again but `stdin/`, what was piped in."""
     if folder := os.environ.get("LETTERLOOM_CACHE"):
         return Path(folder).absolute()
     import platformdirs

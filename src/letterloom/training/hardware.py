@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 
 from letterloom.config import RunConfig
-from letterloom.errors import ConfigError, ResourceError
+from letterloom.errors import ConfigError, ResourceError, is_out_of_memory
 from letterloom.training.products import convolution_is_faster
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -73,8 +73,8 @@ def out_of_memory_told(config: RunConfig) -> Iterator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
         size = f"training.batch_size {config.training.batch_size} x model.context_length {config.model.context_length}"
         raise ResourceError(

@@ -133,11 +133,14 @@ def _dropout_seed(seed: int, step: int, part: int, rank: int) -> int:
 
 def _compiled(model: Transformer, config: RunConfig) -> nn.Module:
     """The compiled model; where compiling fails, the model itself, and a line that says so."""
+    training = config.training
     compiled = torch.compile(model)
     try:
-        ids = torch.zeros(config.training.batch_size, config.model.context_length, dtype=torch.long)
+        ids = torch.zeros(
+            -(-training.batch_size // training.micro_batches), config.model.context_length, dtype=torch.long
+        )
         with autocast(config):
-            compiled(ids.to(config.training.device)).sum().backward()
+            compiled(ids.to(training.device)).sum().backward()
         return compiled  # type: ignore[return-value]  # a callable module
     except Exception as error:  # any failure of a compiler is a reason to go on without it
         log.warning("training.compile: compiling failed (%s), going on without it", str(error).splitlines()[0])

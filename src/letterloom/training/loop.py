@@ -1,5 +1,6 @@
 """Train a model, or go on where a run stopped. There is one loop, and this is it."""
 
+import logging
 import math
 import signal
 import time
@@ -26,7 +27,7 @@ from letterloom.runs.checkpoint import (
     save_checkpoint,
 )
 from letterloom.runs.directory import RunDirectory, is_run
-from letterloom.runs.environment import describe_environment
+from letterloom.runs.environment import describe_environment, differences
 from letterloom.text.batches import batch, steps_per_epoch
 from letterloom.text.encoding import Corpus, open_corpus, scored_characters
 from letterloom.training.display import build_display
@@ -39,6 +40,7 @@ from letterloom.training.schedules import learning_rate_factor
 from letterloom.training.signals import StopSignals
 
 SAMPLE_TEMPERATURE = 0.8
+log = logging.getLogger("letterloom")
 
 
 def train(config: RunConfig, out: Path) -> RunDirectory:
@@ -83,6 +85,8 @@ def resume(path: Path) -> RunDirectory:
         config = resolve_hardware(run.config())
         corpus = open_corpus(config.text, run.tokenizer(), expected=run.corpus())
         torch.set_num_threads(config.training.threads or 1)
+        for difference in differences(run.environment(), describe_environment(torch.device(config.training.device))):
+            log.warning("%s, so losses may differ from those of a run that never stopped", difference)
         return _Training(run, config, corpus, newest_checkpoint(run)).go()
 
 
@@ -139,7 +143,7 @@ class _Training:
             ends = self._progress() >= 1.0
             improved = (ends or self._due(training.eval_interval)) and self._validate()
             if self._due(training.sample_interval):
-                self._sample(self.learner.best_model)
+                self._sample(self.learner.best_model, position.step)
             ends = ends or position.out_of_patience(training)
             if improved or ends or signals.received or self._due(training.checkpoint_interval):
                 self._save()
@@ -192,7 +196,7 @@ class _Training:
         )
         return best
 
-    def _sample(self, model: Transformer) -> None:
+    def _sample(self, model: Transformer, step: int) -> None:
         training = self.config.training
         pieces = generate(
             model,
@@ -203,7 +207,7 @@ class _Training:
             seed=training.seed,
         )
         text = training.sample_prompt + "".join(pieces)
-        storage.write_file(self.run.samples_folder / f"step-{self.position.step:06d}.txt", text)
+        storage.write_file(self.run.samples_folder / f"step-{step:06d}.txt", text)
 
     def _save(self) -> None:
         """Save a checkpoint, point `last` and `best` at theirs, and remove old ones."""
@@ -228,12 +232,13 @@ class _Training:
         storage.set_link(self.run.checkpoints_folder / "best", best if best.exists() else last)
 
     def _finish(self) -> None:
-        """Score the best weights on the whole validation split, draw the last sample, write the report."""
+        """Score the best weights on the whole validation split, draw a sample of them, write the report."""
         self.display.tell("scoring the whole validation split ...")
-        model = load_checkpoint(self.run.path).model().to(self.config.training.device)
+        checkpoint = load_checkpoint(self.run.path)
+        model = checkpoint.model().to(self.config.training.device)
         result = evaluate(model, self.corpus.tokenizer, self.corpus.validation)
         storage.write_json(self.run.evaluation_file, {result.protocol: result.to_json()})
-        self._sample(model)
+        self._sample(model, checkpoint.step)
         write_report(self.run.path)
 
     @contextmanager
@@ -241,7 +246,7 @@ class _Training:
         self.metrics = MetricsLog(self.run.metrics_file)
         self._recorders: list[Recorder] = [self.metrics, self.display]
         if TensorBoard.installed():
-            self._recorders.append(TensorBoard(self.run.path / "tensorboard", self.position.step))
+            self._recorders.append(TensorBoard(self.run.path / "tensorboard", self.position.step + 1))
         try:
             yield
         finally:

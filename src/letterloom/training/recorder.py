@@ -57,7 +57,7 @@ class TensorBoard:
         return importlib.util.find_spec("tensorboard") is not None
 
     def record(self, event: Event) -> None:
-        """Write every number of the event as `KIND/NAME`."""
+        """Write the event's measured numbers (not its counts, nor the clock) as `KIND/NAME`."""
         for name, value in event.items():
             if isinstance(value, float) and name != "seconds":
                 self._writer.add_scalar(f"{event['kind']}/{name}", value, event["step"])
