@@ -54,7 +54,7 @@ class Run:
     @property
     def samples(self) -> list[Path]:
         """Files of text written during training, the newest last."""
-        return sorted(self._directory().samples_folder.glob("step-*.txt"), key=lambda file: int(file.stem[5:]))
+        return list(self._directory().samples().values())
 
     def load(self) -> "Model":
         """The model of the best checkpoint."""

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command (of `sys.argv` by default) and return its exit code; a mistake becomes one line on stderr."""
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # closed before we began, as by `>&-`
-            setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+            setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 (stays open)
     if isinstance(sys.stdout, io.TextIOWrapper):  # UTF-8 in any locale; undecodable bytes of argv go out as they came
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     notices = logging.StreamHandler()

@@ -25,7 +25,7 @@ ROTARY_BASE = SINUSOIDAL_BASE = 10_000.0
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
     """Each query (B, H, t, K) attends to the keys (B, H, T, K) up to its own place, the last t of T."""
-    t, T = q.shape[2], k.shape[2]  # noqa: N806
+    t, T = q.shape[2], k.shape[2]  # noqa: N806 (T of the legend)
     if t == T:  # no past
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
     if t == 1:  # the newest character sees everything
@@ -49,7 +49,7 @@ class Smear(nn.Module):
 class NoSmear(nn.Module):
     """In the place of `Smear`: embeddings as they are."""
 
-    def forward(self, e: Tensor, cache: Cache | None) -> Tensor:  # noqa: ARG002
+    def forward(self, e: Tensor, cache: Cache | None) -> Tensor:  # noqa: ARG002 (as `Smear`)
         return e
 
 
@@ -82,7 +82,7 @@ class SinusoidalPositions(nn.Module):
 class NoPositions(nn.Module):
     """In the place of position embeddings: nothing is added."""
 
-    def forward(self, x: Tensor, start: int) -> Tensor:  # noqa: ARG002
+    def forward(self, x: Tensor, start: int) -> Tensor:  # noqa: ARG002 (as the other positions)
         return x
 
 

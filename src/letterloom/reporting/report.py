@@ -137,8 +137,8 @@ def _scores(run: RunDirectory) -> list[dict[str, Any]]:
 
 def _samples(run: RunDirectory) -> list[dict[str, Any]]:
     """Samples spread over the run, the first and the last among them, control characters written out."""
-    files = {int(file.stem[5:]): file for file in run.samples_folder.glob("step-*.txt") if file.stem[5:].isdecimal()}
-    steps = sorted(files)
+    files = run.samples()
+    steps = list(files)
     n_shown = min(SAMPLES_SHOWN, len(steps))
     samples = []
     for step in (steps[i * (len(steps) - 1) // max(1, n_shown - 1)] for i in range(n_shown)):

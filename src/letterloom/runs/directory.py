@@ -55,6 +55,15 @@ class RunDirectory:
         folders = [f for f in self.checkpoints_folder.glob("step-*") if f.name[5:].isdecimal()]
         return sorted(folders, key=lambda folder: int(folder.name[5:]))
 
+    def sample(self, step: int) -> Path:
+        """The file of the sample drawn after a step."""
+        return self.samples_folder / f"step-{step:06d}.txt"
+
+    def samples(self) -> dict[int, Path]:
+        """The sample files by step, oldest first."""
+        files = [f for f in self.samples_folder.glob("step-*.txt") if f.stem[5:].isdecimal()]
+        return dict(sorted((int(file.stem[5:]), file) for file in files))
+
     def linked(self, name: str) -> Path | None:
         """The checkpoint the link `best` or `last` points to, where there is one."""
         link = self.checkpoints_folder / name

@@ -151,7 +151,7 @@ def _encode(
     if records and tokenizer.end_of_text_id is None:
         raise DataMismatchError("records need an end-of-text, and this model's vocabulary has none; use --records none")
     notes = list(text.notes)
-    strange = _strange(characters, tokenizer)
+    strange = strange_characters(characters, tokenizer)
     if not strange:
         unknown = "error"  # it makes no difference, so it shall not make a second copy of the ids
     elif unknown == "error":
@@ -186,8 +186,8 @@ def _new_tokenizer(config: TextConfig, characters: str) -> Tokenizer:
     return ByteTokenizer(end_of_text) if config.tokenizer == "bytes" else CharacterTokenizer(characters, end_of_text)
 
 
-def _strange(characters: str, tokenizer: Tokenizer) -> str:
-    """Those of some different characters that are not in the vocabulary."""
+def strange_characters(characters: str, tokenizer: Tokenizer) -> str:
+    """Those of the characters that are not in the vocabulary, in their order."""
     known = set(tokenizer.decode(tokenizer.encode(characters, "skip")))
     return "".join(character for character in characters if character not in known)
 

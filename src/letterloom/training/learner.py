@@ -42,7 +42,7 @@ class Learner:
         self._parameters = list(self.model.parameters())  # finding them takes longer than clipping them
         self.optimizers = build_optimizers(config.optimizer, self.model)
         decay = config.training.ema_decay
-        update_average = get_ema_multi_avg_fn(decay) if decay else None  # type: ignore[no-untyped-call]
+        update_average = get_ema_multi_avg_fn(decay) if decay else None  # type: ignore[no-untyped-call]  # torch's
         self.average = AveragedModel(self.model, multi_avg_fn=update_average) if decay else None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.training.precision == "fp16")
         self._forward = _compiled(self.model, config) if config.training.compile else self.model

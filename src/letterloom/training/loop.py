@@ -126,7 +126,8 @@ class _Training:
 
     def _loop(self, signals: StopSignals) -> None:
         training, position = self.config.training, self.position
-        while (progress := self._progress()) < 1.0 and not position.out_of_patience(training):
+        progress = self._progress()
+        while progress < 1.0 and not position.out_of_patience(training):
             x, y = batch(
                 self.corpus.train,
                 seed=training.seed,
@@ -139,8 +140,9 @@ class _Training:
             loss, gradient_norm = self.learner.update(x, y, position.step, factor)
             position.step += 1
             position.seconds = self._earlier + time.perf_counter() - self._since
-            self._record_step(loss, gradient_norm, factor)
-            ends = self._progress() >= 1.0
+            progress = self._progress()
+            self._record_step(loss, gradient_norm, factor, progress)
+            ends = progress >= 1.0
             improved = (ends or self._due(training.eval_interval)) and self._validate()
             if self._due(training.sample_interval):
                 self._sample(self.learner.best_model, position.step)
@@ -158,7 +160,7 @@ class _Training:
     def _due(self, interval: int) -> bool:
         return self.position.step % interval == 0
 
-    def _record_step(self, loss: float, gradient_norm: float, factor: float) -> None:
+    def _record_step(self, loss: float, gradient_norm: float, factor: float, progress: float) -> None:
         ids_per_step = self.config.training.batch_size * self.config.model.context_length
         self._record(
             {
@@ -170,7 +172,7 @@ class _Training:
                 "gradient_norm": gradient_norm,
                 "characters": round(self.position.step * ids_per_step / self._ids_per_character),
                 "seconds": self.position.seconds,
-                "progress": min(1.0, self._progress()),
+                "progress": min(1.0, progress),
             }
         )
 
@@ -207,7 +209,7 @@ class _Training:
             seed=training.seed,
         )
         text = training.sample_prompt + "".join(pieces)
-        storage.write_file(self.run.samples_folder / f"step-{step:06d}.txt", text)
+        storage.write_file(self.run.sample(step), text)
 
     def _save(self) -> None:
         """Save a checkpoint, point `last` and `best` at theirs, and remove old ones."""

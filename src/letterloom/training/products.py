@@ -26,7 +26,7 @@ def convolve_linears(model: nn.Module) -> None:
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Linear:
-                convolved = ConvolvedLinear(1, 1, device="meta")
+                convolved = ConvolvedLinear(child.in_features, child.out_features, device="meta")
                 convolved.weight, convolved.bias = child.weight, child.bias
                 setattr(module, name, convolved)
 

@@ -9,7 +9,7 @@ from letterloom.config import RunConfig
 from letterloom.errors import ConfigError, CorpusError, ResourceError
 from letterloom.runs.directory import RunDirectory
 from letterloom.text.batches import require_length
-from letterloom.text.encoding import Corpus
+from letterloom.text.encoding import Corpus, strange_characters
 
 
 def require_all(run: RunDirectory, corpus: Corpus, config: RunConfig) -> None:
@@ -27,12 +27,12 @@ def require_all(run: RunDirectory, corpus: Corpus, config: RunConfig) -> None:
         raise CorpusError(
             f"the validation split of {text} is a single id; give more text, or a smaller text.train_fraction"
         )
-    known = set(corpus.tokenizer.decode(corpus.tokenizer.encode(training.sample_prompt, "skip")))
-    unknown = next((character for character in training.sample_prompt if character not in known), None)
-    if unknown is not None:
+    strange = strange_characters(training.sample_prompt, corpus.tokenizer)
+    if strange:
+        first = f"{strange[0]!r} (U+{ord(strange[0]):04X})"
         raise ConfigError(
-            f"training.sample_prompt = {training.sample_prompt!r}: {unknown!r} (U+{ord(unknown):04X}) does not occur "
-            f"in {text}; start samples with characters that do"
+            f"training.sample_prompt = {training.sample_prompt!r}: {first} does not occur in {text}; start samples "
+            "with characters that do"
         )
     sequences = -(-training.batch_size // training.micro_batches)
     device = torch.device(training.device)
