@@ -2,7 +2,8 @@
 
 from functools import partial
 
-from letterloom.config import build_config, read_recipe
+from letterloom.config import build_config
+from letterloom.recipes import read_recipe
 from letterloom.generation.generate import generate
 from letterloom.generation.sampler import Sampler
 from letterloom.model.transformer import Transformer

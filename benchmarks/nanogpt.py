@@ -1,6 +1,7 @@
 """The yardstick: the recipe `nanogpt-cpu` with as many characters in its vocabulary as Tiny Shakespeare has."""
 
-from letterloom.config import RunConfig, build_config, read_recipe
+from letterloom.config import RunConfig, build_config
+from letterloom.recipes import read_recipe
 from letterloom.text.tokenizers import CharacterTokenizer
 from letterloom.training.hardware import resolve_hardware
 

@@ -27,7 +27,7 @@ class TestRun:
         steps = [line["step"] for line in run.metrics if line["kind"] == "train"]
         assert steps == list(range(1, 13))
         assert run.evaluation == json.loads((tiny_run / "evaluation.json").read_text())
-        assert [path.name for path in run.samples] == ["step-000006.txt", "step-000012.txt"]
+        assert [path.name for path in run.samples] == ["step-000006-1.txt", "step-000012-1.txt"]
 
     def test_training_learned_something(self, tiny_run: Path) -> None:
         losses = [line["loss"] for line in api.open_run(tiny_run).metrics if line["kind"] == "train"]
@@ -79,7 +79,7 @@ class TestGenerate:
 class TestEvaluate:
     def test_without_a_text_it_is_the_validation_split(self, tiny_run: Path) -> None:
         result = api.load(tiny_run).evaluate()
-        stored = json.loads((tiny_run / "evaluation.json").read_text())["blocks"]
+        stored = json.loads((tiny_run / "evaluation.json").read_text())["validation"]["blocks"]
         assert isinstance(result, Evaluation)
         assert (result.nats_per_character, result.characters) == (stored["nats_per_character"], stored["characters"])
 
@@ -89,6 +89,18 @@ class TestEvaluate:
         ids = model.checkpoint.tokenizer.encode(text[int(0.9 * len(text)) :])
         expected = evaluate(model.network, model.checkpoint.tokenizer, ids, "sliding")
         assert model.evaluate(protocol="sliding").nats_per_character == expected.nats_per_character
+
+    def test_the_training_split_is_the_rest(self, tiny_run: Path, tiny_text: Path, tmp_path: Path) -> None:
+        text = tiny_text.read_text(encoding="utf-8")
+        first = tmp_path / "first.txt"
+        first.write_text(text[: int(0.9 * len(text))], encoding="utf-8")
+        model = api.load(tiny_run)
+        expected = model.evaluate(first)
+        assert model.evaluate(split="training").nats_per_character == expected.nats_per_character
+
+    def test_a_split_of_another_text_is_refused(self, tiny_run: Path, tiny_text: Path) -> None:
+        with pytest.raises(ConfigError, match="another text is named"):
+            api.load(tiny_run).evaluate(tiny_text, split="training")
 
     @pytest.mark.parametrize("as_what", [str, Path, lambda path: [path], lambda path: (str(path),)])
     def test_a_text_may_be_a_path_or_several(self, tiny_run: Path, tiny_text: Path, as_what: Any) -> None:
@@ -128,7 +140,7 @@ class TestTrain:
         model = run.load()
         assert (model.checkpoint.step, model.checkpoint.tokenizer.vocab_size) == (2, 256)
         assert run.evaluation is not None
-        assert run.evaluation["blocks"]["characters"] == model.evaluate().characters
+        assert run.evaluation["validation"]["blocks"]["characters"] == model.evaluate().characters
 
     @pytest.mark.parametrize(
         ("arguments", "words"),

@@ -15,13 +15,12 @@ from letterloom.config import (
     ModelConfig,
     RunConfig,
     build_config,
-    read_recipe,
     read_toml,
-    recipe_names,
     to_toml,
 )
 from letterloom.errors import ConfigError
 from letterloom.model.transformer import Transformer
+from letterloom.recipes import read_recipe, recipe_names
 
 SECTIONS = {name: type(section) for name, section in RunConfig()}
 MANY = settings(max_examples=1000)
@@ -120,7 +119,7 @@ def test_what_fits_is_accepted_builds_and_computes(model: dict[str, Any], vocab_
         ({"optimizer": {"learning_rate": -1e-3}}, ["optimizer.learning_rate = -0.001", "greater than 0"]),
         ({"training": {"max_steps": None}}, ["training", "max_steps, max_epochs or max_minutes"]),
         ({"training": {"keep_checkpoints": 1}}, ["training.keep_checkpoints = 1", "2"]),
-        ({"text": {"corpus": []}}, ["text.corpus", "at least one text"]),
+        ({"text": {"corpus": []}}, ["text.corpus", "at least one entry"]),
         ({"training": {"device": "tpu"}}, ["training.device = 'tpu'", "auto, cpu, mps, cuda or cuda:N"]),
     ],
     ids=str,
@@ -147,8 +146,8 @@ def test_what_is_absent_stays_absent_on_disk() -> None:
 
 
 def test_none_is_a_word_where_nothing_may_be_absent() -> None:
-    config = build_config({"training": {"max_steps": 1, "sample_prompt": "none"}, "text": {"records": "none"}})
-    assert (config.training.sample_prompt, config.text.records) == ("none", "none")
+    config = build_config({"training": {"max_steps": 1, "sample_prompts": ["none"]}, "text": {"records": "none"}})
+    assert (config.training.sample_prompts, config.text.records) == (("none",), "none")
 
 
 def test_a_configuration_cannot_be_changed() -> None:

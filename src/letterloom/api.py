@@ -16,8 +16,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from letterloom.config import RunConfig, build_config, read_recipe, read_toml
+from letterloom.config import RunConfig, build_config, read_toml
 from letterloom.errors import ConfigError, RunError
+from letterloom.recipes import read_recipe
 
 if TYPE_CHECKING:
     from letterloom.evaluation.loss import Evaluation
@@ -31,6 +32,7 @@ DEFAULT_RECIPE = "small"
 _LIMITS = ("max_steps", "max_epochs", "max_minutes")
 Texts = str | Path | Sequence[str | Path]
 Protocol = Literal["blocks", "sliding"]
+Split = Literal["validation", "training"]
 Unknown = Literal["error", "skip", "replace"]
 log = logging.getLogger("letterloom")
 
@@ -48,13 +50,13 @@ class Run:
 
     @property
     def evaluation(self) -> dict[str, Any] | None:
-        """The final numbers by protocol; None while the run is not finished."""
+        """The final numbers by split and protocol; None while the run is not finished."""
         return self._directory().evaluation()
 
     @property
     def samples(self) -> list[Path]:
         """Files of text written during training, the newest last."""
-        return list(self._directory().samples().values())
+        return [file for files in self._directory().samples().values() for file in files]
 
     def load(self) -> "Model":
         """The model of the best checkpoint."""
@@ -127,16 +129,22 @@ class Model:
         )
 
     def evaluate(
-        self, corpus: Texts | None = None, protocol: Protocol = "blocks", unknown: Unknown = "error"
+        self,
+        corpus: Texts | None = None,
+        protocol: Protocol = "blocks",
+        unknown: Unknown = "error",
+        split: Split = "validation",
     ) -> "Evaluation":
         """Nats and bits per character of a text, with a 95 % interval.
 
         Args:
-            corpus: Names, files or folders, scored whole; None: the validation split of the run.
+            corpus: Names, files or folders, scored whole; None: a split of the run's own text.
             protocol: How much the model sees of what comes before; see `letterloom.evaluation.loss.surprisal`.
             unknown: What to do with characters of `corpus` that the model does not know.
+            split: Which part of the run's own text, where no other is named.
 
         Raises:
+            ConfigError: a split is asked for, and another text named.
             CorpusError: the text cannot be read.
             DataMismatchError: the text of the run is no longer what it was.
             UnknownCharacterError: the text has a character the model does not know, and `unknown` is "error".
@@ -146,7 +154,11 @@ class Model:
 
         tokenizer = self.checkpoint.tokenizer
         if corpus is None:
-            return evaluate(self.network, tokenizer, self._validation_split(), protocol)
+            return evaluate(self.network, tokenizer, self._split(split), protocol)
+        if split != "validation":
+            raise ConfigError(
+                f"the {split} split is of the run's own text, and another text is named; drop one of them"
+            )
         ids, description = encode_text_of(_names(corpus), tokenizer, unknown, self.checkpoint.config.text.records)
         for note in description["notes"]:
             log.warning("%s", note)
@@ -168,14 +180,15 @@ class Model:
         ids = np.random.default_rng(0).integers(self.checkpoint.tokenizer.vocab_size, size=MAX_CHARACTERS)
         return verify_against_reference(self.network, self.checkpoint.config.model, ids)
 
-    def _validation_split(self) -> "Ids":
+    def _split(self, name: Split) -> "Ids":
         from letterloom.text.encoding import open_corpus
 
         run = self._run()
         if run is None:
-            outside = f"{self.checkpoint.path} lies outside its run, which knows the validation split"
+            outside = f"{self.checkpoint.path} lies outside its run, which knows its splits"
             raise RunError(f"{outside}; name a text to evaluate on")
-        return open_corpus(self.checkpoint.config.text, self.checkpoint.tokenizer, expected=run.corpus()).validation
+        corpus = open_corpus(self.checkpoint.config.text, self.checkpoint.tokenizer, expected=run.corpus())
+        return corpus.train if name == "training" else corpus.validation
 
     def _run(self) -> "RunDirectory | None":
         """The run that the checkpoint lies in, unless it was copied out of it."""

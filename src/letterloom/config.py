@@ -4,17 +4,15 @@ A run is described by a `RunConfig`. Recipes (TOML files shipped with the packag
 and flags are layers of one nested dict, merged left to right and validated once at the end.
 """
 
-import difflib
 import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from letterloom.errors import ConfigError
+from letterloom.errors import ConfigError, nearest
 
 
 class Section(BaseModel):
@@ -64,6 +62,7 @@ class ModelConfig(Section):
     dropout: float = Field(
         0.0, ge=0.0, lt=1.0, description="Dropout on embeddings, attention weights and sublayer outputs."
     )
+    mlp_dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Dropout on the MLP's hidden layer.")
     qk_norm: bool = Field(False, description="RMS-normalise queries and keys in each head.")
     logit_soft_cap: float | None = Field(None, gt=0, le=1e6, description="Cap c: logits become c * tanh(logits / c).")
     token_smear: bool = Field(
@@ -165,23 +164,27 @@ class TrainingConfig(Section):
         None, gt=0.0, le=1e9, description="Stop after the training text was seen this many times."
     )
     max_minutes: float | None = Field(None, gt=0.0, le=1e7, description="Stop after this much training time.")
-    eval_interval: int = Field(250, ge=1, le=10**12, description="Steps between validations.")
+    interval_unit: Literal["steps", "epochs"] = Field(
+        "steps", description="What the intervals between validations, checkpoints and samples count."
+    )
+    eval_interval: int = Field(250, ge=1, le=10**12, description="Steps or epochs between validations.")
     eval_characters: int = Field(
         20_000, ge=1, le=10**12, description="Characters of the validation split scored during training."
     )
     patience: int | None = Field(
         None, ge=1, le=10**9, description="Stop after this many validations without a new best."
     )
-    checkpoint_interval: int = Field(250, ge=1, le=10**12, description="Steps between checkpoints.")
+    checkpoint_interval: int = Field(250, ge=1, le=10**12, description="Steps or epochs between checkpoints.")
     keep_checkpoints: int = Field(2, ge=2, le=10**6, description="Newest checkpoints kept, beside the best.")
-    sample_interval: int = Field(500, ge=1, le=10**12, description="Steps between samples.")
+    sample_interval: int = Field(500, ge=1, le=10**12, description="Steps or epochs between samples.")
     sample_characters: int = Field(300, ge=1, le=10**6, description="Length of a sample.")
-    sample_prompt: str = Field("", description="What a sample starts with.")
+    sample_prompts: tuple[str, ...] = Field(("",), min_length=1, description="What the samples start with.")
     ema_decay: float | None = Field(
         None, gt=0.0, lt=1.0, description="Decay of averaged weights, which are then the ones evaluated and kept."
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="Number format of the matrix products."
+    precision: Literal["auto", "mixed", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="Number format of the matrix products; 'mixed' is fp16 with a scaled loss on CUDA, elsewhere bf16.",
     )
     products: Literal["auto", "matmul", "convolution"] = Field(
         "auto",
@@ -242,27 +245,6 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
 
 
-def recipe_names() -> list[str]:
-    """Names of the recipes shipped with the package, sorted."""
-    return sorted(
-        f.name.removesuffix(".toml")
-        for f in resources.files("letterloom.recipes").iterdir()
-        if f.name.endswith(".toml")
-    )
-
-
-def read_recipe(name: str) -> dict[str, Any]:
-    """The settings of a shipped recipe as a nested dict.
-
-    Raises:
-        ConfigError: there is no such recipe.
-    """
-    known = recipe_names()
-    if name not in known:
-        raise ConfigError(f"there is no recipe {name!r}{_nearest(name, known)}; the recipes are {', '.join(known)}")
-    return tomllib.loads((resources.files("letterloom.recipes") / f"{name}.toml").read_text(encoding="utf-8"))
-
-
 def to_toml(config: RunConfig) -> str:
     """The configuration as TOML, every setting told, absent ones as "none". Round-trips by `build_config`."""
     import tomlkit
@@ -275,13 +257,8 @@ def to_toml(config: RunConfig) -> str:
 _REASONS = {  # in the words of a user, what pydantic tells in its own
     "model_type": "should be a section of settings",
     "string_pattern_mismatch": "should be auto, cpu, mps, cuda or cuda:N",  # the device is the only one with a pattern
-    "too_short": "should name at least one text",  # the corpus is the only one with a shortest length
+    "too_short": "should have at least one entry",
 }
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    matches = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 def _explain(error: Mapping[str, Any]) -> str:
@@ -292,7 +269,7 @@ def _explain(error: Mapping[str, Any]) -> str:
         section: Any = RunConfig
         for part in place[:-1]:
             section = section.model_fields[part].annotation
-        return f"unknown setting {name!r}{_nearest(place[-1], list(section.model_fields))}"
+        return f"unknown setting {name!r}{nearest(place[-1], list(section.model_fields))}"
     told = error["msg"].removeprefix("Value error, ").replace("Input should", "should")
     reason = _REASONS.get(error["type"], told)
     if isinstance(error["input"], (Mapping, BaseModel)):

@@ -4,6 +4,9 @@ Every message is one line that names the thing, the place and the fix. The comma
 without a traceback and ends with the class's `exit_code`; scripts may rely on those numbers.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class LetterloomError(Exception):
     """A mistake the user can mend; the base of every error raised on purpose."""
@@ -43,6 +46,12 @@ class ResourceError(LetterloomError):
     """Memory, disk space or a device is missing or used up."""
 
     exit_code = 5
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Words to put after a name that is unknown: the one that may have been meant, if any comes close."""
+    matches = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

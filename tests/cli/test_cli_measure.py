@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 
 from letterloom import api
-from letterloom.config import build_config, recipe_names
+from letterloom.config import build_config
 from letterloom.evaluation.verification import Comparison
+from letterloom.recipes import recipe_names
 from letterloom.text.corpora import CORPORA
 
 
 class TestEvaluate:
     def test_json_of_the_runs_own_split_is_what_training_found(self, call: Any, tiny_run: Path) -> None:
         value = json.loads(call("evaluate", tiny_run, "--json").out)
-        stored = json.loads((tiny_run / "evaluation.json").read_text())["blocks"]
+        stored = json.loads((tiny_run / "evaluation.json").read_text())["validation"]["blocks"]
         assert set(value) == {
             "nats_per_character",
             "bits_per_character",

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from letterloom.config import ModelConfig, RunConfig, build_config, read_recipe, to_toml
+from letterloom.config import ModelConfig, RunConfig, build_config, to_toml
+from letterloom.recipes import read_recipe
 from letterloom.training import loop
 
 RECIPE = ("--recipe", "nanogpt-cpu")
 FIELDS = [(section, name) for section, model in RunConfig() for name in type(model).model_fields]
-FREE_TEXT = {("text", "corpus"), ("training", "sample_prompt")}
+FREE_TEXT = {("text", "corpus"), ("training", "sample_prompts")}
 
 
 def flag(section: str, name: str) -> str:
@@ -88,7 +89,9 @@ class TestSettings:
     @pytest.mark.parametrize(("section", "name"), FIELDS)
     def test_every_setting_is_a_flag(self, call: Any, planned: Any, section: str, name: str) -> None:
         written = tomllib.loads(to_toml(RunConfig()))[section][name]
-        value = written[0] if name == "corpus" else str(written).lower() if isinstance(written, bool) else written
+        value = (
+            written[0] if isinstance(written, list) else str(written).lower() if isinstance(written, bool) else written
+        )
         assert call("train", *RECIPE, flag(section, name), value).exit_code == 0
         expected = build_config(read_recipe("nanogpt-cpu"), {section: {name: written}})
         assert planned[0][0] == expected
@@ -203,11 +206,13 @@ class TestPlace:
 class TestOutput:
     def test_lines_tell_figures_sample_and_places(self, call: Any, planned: Any, tiny_run: Path) -> None:
         out = call("train", *RECIPE).out
-        evaluation = json.loads((tiny_run / "evaluation.json").read_text())["blocks"]
+        evaluation = json.loads((tiny_run / "evaluation.json").read_text())["validation"]["blocks"]
         assert f"{evaluation['nats_per_character']:.4f}" in out
         assert f"{evaluation['bits_per_character']:.4f}" in out
         assert f"{evaluation['characters']:,} characters" in out
-        assert (tiny_run / "samples" / "step-000012.txt").read_text(encoding="utf-8").split("\n")[0] in out
+        seen = json.loads((tiny_run / "evaluation.json").read_text())["training"]["blocks"]
+        assert f"on training text    {seen['bits_per_character']:.4f} bits" in out
+        assert (tiny_run / "samples" / "step-000012-1.txt").read_text(encoding="utf-8").split("\n")[0] in out
         assert str(tiny_run / "report.html") in out
 
     def test_json_is_one_object(self, call: Any, planned: Any, tiny_run: Path) -> None:
@@ -217,11 +222,11 @@ class TestOutput:
 
 
 def test_resume_of_a_finished_run_measures_it_again(call: Any, run_copy: Path) -> None:
-    before = json.loads((run_copy / "evaluation.json").read_text())["blocks"]
+    before = json.loads((run_copy / "evaluation.json").read_text())["validation"]["blocks"]
     (run_copy / "evaluation.json").unlink()
     result = call("resume", run_copy, "--json")
     assert result.exit_code == 0
-    after = json.loads(result.out)["evaluation"]["blocks"]
+    after = json.loads(result.out)["evaluation"]["validation"]["blocks"]
     assert after["nats_per_character"] == before["nats_per_character"]
 
 

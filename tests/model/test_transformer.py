@@ -85,8 +85,11 @@ def test_a_tied_head_is_the_embedding_and_is_stored_once() -> None:
     assert "head.weight" not in dict(model.named_parameters())
 
 
-def test_dropout_acts_in_training_only() -> None:
-    model = build({"dropout": 0.5})
+@pytest.mark.parametrize(
+    "setting", [{"dropout": 0.5}, {"mlp_dropout": 0.5}, {"mlp_dropout": 0.5, "activation": "swiglu"}]
+)
+def test_dropout_acts_in_training_only(setting: dict[str, Any]) -> None:
+    model = build(setting)
     ids = torch.zeros(1, T, dtype=torch.long)
     assert torch.equal(model(ids), model(ids))
     model.train()

@@ -118,7 +118,14 @@ def test_every_pair_of_option_values_occurs() -> None:
 
 
 def test_every_option_of_the_model_is_compared() -> None:
-    assert set(ModelConfig.model_fields) == {*CHOICES, "d_model", "n_layers", "dropout", "initialisation"}
+    assert set(ModelConfig.model_fields) == {
+        *CHOICES,
+        "d_model",
+        "n_layers",
+        "dropout",
+        "mlp_dropout",
+        "initialisation",
+    }
 
 
 @every_configuration

@@ -16,14 +16,14 @@ from letterloom.runs.directory import RunDirectory, find_run, is_run
 from letterloom.text.tokenizers import CharacterTokenizer
 
 TOKENIZER = CharacterTokenizer("ab")
-SMALL_FILES = {"tokenizer.json", "corpus.json", "environment.json", "run.toml"}
+SMALL_FILES = {"held-out.txt", "tokenizer.json", "corpus.json", "environment.json", "run.toml"}
 HOLD = "import sys; from pathlib import Path; from letterloom.runs.directory import RunDirectory\n"
 HOLD += "with RunDirectory(Path(sys.argv[1])).locked(): print('held', flush=True); sys.stdin.read()"
 
 
 def create(path: Path) -> RunDirectory:
     run = RunDirectory(path)
-    run.create(RunConfig(), TOKENIZER, {"characters": 5}, {"python": "3"})
+    run.create(RunConfig(), TOKENIZER, {"characters": 5}, {"python": "3"}, "held out")
     return run
 
 
@@ -50,6 +50,7 @@ class TestCreate:
         assert run.tokenizer() == TOKENIZER
         assert run.corpus() == {"characters": 5}
         assert run.environment() == {"python": "3"}
+        assert run.held_out() == "held out"
         assert run.evaluation() is None
         assert run.metrics() == []
         assert run.checkpoints() == []
@@ -75,7 +76,7 @@ class TestCreate:
         assert not is_run(tmp_path)
         RunDirectory(tmp_path).require_free()
 
-    @pytest.mark.parametrize("name", sorted(SMALL_FILES - {"run.toml", "tokenizer.json"}))
+    @pytest.mark.parametrize("name", ["corpus.json", "environment.json"])
     @pytest.mark.parametrize("text", ["{", "[]", "null", ""])
     def test_a_damaged_file_is_named(self, tmp_path: Path, name: str, text: str) -> None:
         run = create(tmp_path)
@@ -238,3 +239,12 @@ class TestFindRun:
         for path in (tmp_path, tmp_path / "run.txt"):
             with pytest.raises(RunError, match="neither"):
                 find_run(path)
+
+
+class TestSamples:
+    def test_by_step_and_in_the_order_of_the_prompts(self, tmp_path: Path) -> None:
+        run = RunDirectory(tmp_path)
+        written = [run.sample(step, number) for step in (9, 1_000_000) for number in (1, 2, 10)]
+        for file in [*reversed(written), run.samples_folder / "step-1.txt", run.samples_folder / "step-x-y.txt"]:
+            storage.write_file(file, "")
+        assert run.samples() == {9: written[:3], 1_000_000: written[3:]}

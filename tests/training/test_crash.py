@@ -55,7 +55,7 @@ class Outcome(NamedTuple):
     metrics: list[dict[str, Any]]
     tensors: dict[str, str]  # SHA-256 by file
     best: str
-    evaluation: dict[str, Any]
+    evaluation: list[dict[str, Any]]
     samples: dict[str, str]
 
 
@@ -146,7 +146,10 @@ def outcome(out: Path) -> Outcome:
         [{key: value for key, value in line.items() if key != "seconds"} for line in run.metrics()],
         {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(last.glob("*.safetensors"))},
         best.name,
-        {key: value for key, value in evaluation["blocks"].items() if key != "seconds"},
+        [
+            {key: value for key, value in evaluation[split]["blocks"].items() if key != "seconds"}
+            for split in ("validation", "training")
+        ],
         {file.name: file.read_text(encoding="utf-8") for file in sorted(run.samples_folder.iterdir())},
     )
 

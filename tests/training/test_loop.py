@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import shutil
 import signal
@@ -46,6 +47,12 @@ BASE = {
 
 def config(path: Path, **sections: dict[str, Any]) -> RunConfig:
     return build_config({"text": {"corpus": [str(path)]}}, BASE, sections)
+
+
+def final_nats(run: RunDirectory) -> list[float]:
+    evaluation = run.evaluation()
+    assert evaluation
+    return [evaluation[split]["blocks"]["nats_per_character"] for split in ("validation", "training")]
 
 
 def curve(run: RunDirectory) -> list[dict[str, Any]]:
@@ -96,7 +103,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(
     stopped = resume(tmp_path / "stopped")
 
     assert curve(stopped) == curve(whole)
-    assert stopped.evaluation()["blocks"]["nats_per_character"] == whole.evaluation()["blocks"]["nats_per_character"]  # type: ignore[index]
+    assert final_nats(stopped) == final_nats(whole)
     last = [read_checkpoint(run.checkpoints()[-1]).manifest["files"] for run in (whole, stopped)]
     assert all(last[0][name] == last[1][name] for name in ("model.safetensors", "optimizer.safetensors"))
 
@@ -135,20 +142,53 @@ def test_the_final_numbers_are_those_of_the_best_weights_on_the_whole_split(tiny
     assert checkpoint.step == min(validations, key=validations.__getitem__)
     assert checkpoint.step < max(validations)  # else the best would be the last
     expected = evaluate(checkpoint.model(), checkpoint.tokenizer, corpus.validation)
-    found = run.evaluation()["blocks"]  # type: ignore[index]
+    found = run.evaluation()["validation"]["blocks"]  # type: ignore[index]
     assert found["nats_per_character"] == expected.nats_per_character
     assert found["characters"] == corpus.description["split"]["validation"]["characters"]
+    expected = evaluate(checkpoint.model(), checkpoint.tokenizer, corpus.train, max_characters=len(corpus.validation))
+    assert run.evaluation()["training"]["blocks"]["nats_per_character"] == expected.nats_per_character  # type: ignore[index]
 
 
 def test_a_run_directory_holds_everything_the_design_names(tiny_run: Path) -> None:
     names = {path.name for path in tiny_run.iterdir()}
     files = {"run.toml", "tokenizer.json", "corpus.json", "environment.json", "metrics.jsonl", "evaluation.json"}
+    files |= {"held-out.txt"}
     assert files | {"samples", "checkpoints", "report.html", "report.md", "loss.svg", "loss.png"} <= names
     assert (tiny_run / "checkpoints" / "best").is_symlink()
     assert (tiny_run / "checkpoints" / "last").is_symlink()
     steps = [line["step"] for line in RunDirectory(tiny_run).metrics() if line["kind"] == "train"]
     assert steps == list(range(1, 13))
-    assert {path.name for path in (tiny_run / "samples").iterdir()} == {"step-000006.txt", "step-000012.txt"}
+    assert {path.name for path in (tiny_run / "samples").iterdir()} == {"step-000006-1.txt", "step-000012-1.txt"}
+
+
+def test_intervals_in_epochs_end_with_the_step_that_completes_one(tiny_text: Path, tmp_path: Path) -> None:
+    epochs = {"interval_unit": "epochs", "eval_interval": 1, "checkpoint_interval": 1, "sample_interval": 2}
+    limits = {"max_steps": None, "max_epochs": 4, "batch_size": 100, "keep_checkpoints": 9, "sampling": "epochs"}
+    run = train(config(tiny_text, training=epochs | limits), tmp_path / "run")
+    windows = -(-(len(open_corpus(run.config().text).train) - 1) // 16)
+    ends = [math.ceil(epoch * windows / 100) for epoch in (1, 2, 3, 4)]
+    assert windows % 100  # an epoch is no whole number of steps
+    assert [line["step"] for line in run.metrics() if line["kind"] == "validation"] == ends
+    assert run.checkpoints() == [run.checkpoint(step) for step in ends]
+    best = run.linked("best")
+    assert best
+    sampled = {ends[1], ends[3], int(best.name.removeprefix("step-"))}  # the best weights write at the end
+    assert set(run.samples()) == sampled
+
+
+def test_each_prompt_has_its_sample(tiny_text: Path, tmp_path: Path) -> None:
+    prompts = ("the loom", "", "über")
+    run = train(config(tiny_text, training={"sample_prompts": prompts}), tmp_path / "run")
+    for files in run.samples().values():
+        texts = [file.read_text(encoding="utf-8") for file in files]
+        assert [len(text) for text in texts] == [len(prompt) + 20 for prompt in prompts]
+        assert all(text.startswith(prompt) for text, prompt in zip(texts, prompts, strict=True))
+
+
+def test_the_run_keeps_the_beginning_of_the_text_it_was_validated_on(tiny_run: Path, tiny_text: Path) -> None:
+    kept = RunDirectory(tiny_run).held_out()
+    assert len(kept) > 400
+    assert tiny_text.read_text(encoding="utf-8").endswith(kept)  # all of it, where it is short
 
 
 def test_minutes_limit_the_run_and_the_decay_ends_with_it(tiny_text: Path, tmp_path: Path) -> None:
@@ -266,7 +306,7 @@ def test_only_a_run_directory_can_be_resumed(tiny_run: Path) -> None:
     [
         ({"model": {"context_length": 100_000}}, CorpusError, r"loom\.txt has .* context_length 100,000"),
         ({"text": {"train_fraction": 0.9999}}, CorpusError, r"loom\.txt is a single id; .* text\.train_fraction"),
-        ({"training": {"sample_prompt": "über Qualm"}}, ConfigError, r"sample_prompt = .*: 'Q' .*loom\.txt"),
+        ({"training": {"sample_prompts": ["", "über Qualm"]}}, ConfigError, r"sample_prompts: .*: 'Q' .*loom\.txt"),
         ({"model": {"d_model": 1_000_000, "n_layers": 1000, "n_heads": 1}}, ResourceError, "parameters"),
         ({"training": {"device": "cuda:77"}}, ResourceError, "cuda:77"),
         ({"training": {"keep_checkpoints": 10**6}, "model": {"d_model": 2048, "n_heads": 1}}, ResourceError, "free"),

@@ -16,12 +16,15 @@ def evaluate(
     protocol: Annotated[
         api.Protocol, Parameter(help="Windows that start cold, or 3/4 of the context kept.")
     ] = "blocks",
+    split: Annotated[
+        api.Split, Parameter(help="Which part of the run's own text, where no CORPUS is given.")
+    ] = "validation",
     unknown: Unknown = "error",
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Measure a model on the whole of a text, or without one on the validation split it was trained with."""
-    result = api.load(run, device).evaluate(corpus or None, protocol, unknown).to_json()
+    """Measure a model on the whole of a text, or without one on a split of the text it was trained with."""
+    result = api.load(run, device).evaluate(corpus or None, protocol, unknown, split).to_json()
     if json:
         print_json(result)
     else:

@@ -20,8 +20,11 @@ def print_run(run: "Run", as_json: bool) -> None:
     if as_json:
         print_json({**places, "evaluation": evaluation})
         return
-    for result in evaluation.values():
-        print_lines(evaluation_lines(result))
+    for result in evaluation.get("validation", {}).values():
+        seen = evaluation["training"][result["protocol"]]
+        print_lines(
+            evaluation_lines(result) | {"on training text": f"{seen['bits_per_character']:.4f} bits per character"}
+        )
     if run.samples:
         print(f"\n{escape_controls(run.samples[-1].read_text(encoding='utf-8'))}\n")
     print_lines(places)

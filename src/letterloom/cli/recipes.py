@@ -1,10 +1,9 @@
 """`letterloom recipes`."""
 
-from importlib import resources
-
 from letterloom.cli.arguments import Json
 from letterloom.cli.output import print_json, print_table
-from letterloom.config import RunConfig, build_config, read_recipe, recipe_names
+from letterloom.config import RunConfig, build_config
+from letterloom.recipes import describe_recipe, read_recipe, recipe_names
 
 
 def recipes(*, json: Json = False) -> None:
@@ -12,18 +11,13 @@ def recipes(*, json: Json = False) -> None:
     configs = {name: build_config(read_recipe(name)) for name in recipe_names()}
     if json:
         found = [
-            {"name": name, "description": _description(name), "settings": config.model_dump()}
+            {"name": name, "description": describe_recipe(name), "settings": config.model_dump()}
             for name, config in configs.items()
         ]
         print_json({"recipes": found})
     else:
-        rows = [(name, f"{_description(name)}\n{_figures(config)}") for name, config in configs.items()]
+        rows = [(name, f"{describe_recipe(name)}\n{_figures(config)}") for name, config in configs.items()]
         print_table(("recipe", "what it is"), rows)
-
-
-def _description(name: str) -> str:
-    text = (resources.files("letterloom.recipes") / f"{name}.toml").read_text(encoding="utf-8")
-    return text.splitlines()[0].removeprefix("#").strip()
 
 
 def _figures(config: RunConfig) -> str:

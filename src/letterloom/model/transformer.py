@@ -141,10 +141,11 @@ class MLP(nn.Module):
             "gelu_tanh": nn.GELU(approximate="tanh"),
             "relu_squared": SquaredReLU(),
         }[config.activation]
+        self.dropout = nn.Dropout(config.mlp_dropout)
         self.down = nn.Linear(config.d_hidden, config.d_model, bias=config.bias_mlp)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, T, D)
-        return self.down(self.activation(self.up(x)))
+        return self.down(self.dropout(self.activation(self.up(x))))
 
 
 class SwiGLU(nn.Module):
@@ -154,10 +155,11 @@ class SwiGLU(nn.Module):
         super().__init__()
         self.gate = nn.Linear(config.d_model, config.d_hidden, bias=config.bias_mlp)
         self.up = nn.Linear(config.d_model, config.d_hidden, bias=config.bias_mlp)
+        self.dropout = nn.Dropout(config.mlp_dropout)
         self.down = nn.Linear(config.d_hidden, config.d_model, bias=config.bias_mlp)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, T, D)
-        return self.down(F.silu(self.gate(x)) * self.up(x))
+        return self.down(self.dropout(F.silu(self.gate(x)) * self.up(x)))
 
 
 class Attention(nn.Module):

@@ -33,7 +33,7 @@ class RunDirectory:
 
     @property
     def evaluation_file(self) -> Path:
-        """The final numbers, by protocol."""
+        """The final numbers, by split and protocol."""
         return self.path / "evaluation.json"
 
     @property
@@ -55,14 +55,22 @@ class RunDirectory:
         folders = [f for f in self.checkpoints_folder.glob("step-*") if f.name[5:].isdecimal()]
         return sorted(folders, key=lambda folder: int(folder.name[5:]))
 
-    def sample(self, step: int) -> Path:
-        """The file of the sample drawn after a step."""
-        return self.samples_folder / f"step-{step:06d}.txt"
+    def sample(self, step: int, number: int) -> Path:
+        """The file of the sample drawn after a step, from the prompt of that number (the first is 1)."""
+        return self.samples_folder / f"step-{step:06d}-{number}.txt"
 
-    def samples(self) -> dict[int, Path]:
-        """The sample files by step, oldest first."""
-        files = [f for f in self.samples_folder.glob("step-*.txt") if f.stem[5:].isdecimal()]
-        return dict(sorted((int(file.stem[5:]), file) for file in files))
+    def samples(self) -> dict[int, list[Path]]:
+        """The sample files by step, oldest first, in the order of their prompts."""
+        found: dict[int, dict[int, Path]] = {}
+        for file in self.samples_folder.glob("step-*-*.txt"):
+            _, step, number = file.stem.split("-", 2)
+            if step.isdecimal() and number.isdecimal():
+                found.setdefault(int(step), {})[int(number)] = file
+        return {step: [files[number] for number in sorted(files)] for step, files in sorted(found.items())}
+
+    def held_out(self) -> str:
+        """The beginning of the validation split: text of people, to hold the samples against."""
+        return self._read("held-out.txt")
 
     def linked(self, name: str) -> Path | None:
         """The checkpoint the link `best` or `last` points to, where there is one."""
@@ -89,7 +97,7 @@ class RunDirectory:
         return self._read_json("environment.json")
 
     def evaluation(self) -> dict[str, Any] | None:
-        """Final numbers by protocol; None while the run is not finished."""
+        """Final numbers by split and protocol; None while the run is not finished."""
         return self._read_json("evaluation.json") if self.evaluation_file.exists() else None
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -105,9 +113,15 @@ class RunDirectory:
         storage.write_file(self.metrics_file, "".join(kept))
 
     def create(
-        self, config: RunConfig, tokenizer: Tokenizer, corpus: dict[str, Any], environment: dict[str, Any]
+        self,
+        config: RunConfig,
+        tokenizer: Tokenizer,
+        corpus: dict[str, Any],
+        environment: dict[str, Any],
+        held_out: str,
     ) -> None:
         """Write the small files; call under `locked`."""
+        storage.write_file(self.path / "held-out.txt", held_out)
         storage.write_file(self.path / "tokenizer.json", tokenizer.to_json())
         storage.write_json(self.path / "corpus.json", corpus)
         storage.write_json(self.path / "environment.json", environment)
@@ -120,7 +134,13 @@ class RunDirectory:
             LockedError: another process is training here.
             RunError: a run, or something else, is in the way.
         """
-        beginnings = {LOCK, "tokenizer.json", "corpus.json", "environment.json"}  # of a run killed while it was created
+        beginnings = {
+            LOCK,
+            "held-out.txt",
+            "tokenizer.json",
+            "corpus.json",
+            "environment.json",
+        }  # of a run killed while it was created
         try:
             str(self.path).encode()
         except UnicodeEncodeError:

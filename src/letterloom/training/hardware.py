@@ -36,7 +36,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_hardware(config: RunConfig) -> RunConfig:
-    """The configuration with device, precision (bf16 on a GPU that has it), products and threads decided.
+    """The configuration with device, precision, products and threads decided.
 
     Raises:
         ResourceError: the device asked for is not here.
@@ -46,6 +46,8 @@ def resolve_hardware(config: RunConfig) -> RunConfig:
     precision = training.precision
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    elif precision == "mixed":
+        precision = "fp16" if device.type == "cuda" else "bf16"
     threads = training.threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     products = training.products
     if products == "auto":

@@ -65,7 +65,9 @@ class Learner:
         parts = min(training.micro_batches, len(x))
         loss = torch.zeros((), device=self.device)
         for part, (ids, targets) in enumerate(zip(np.array_split(x, parts), np.array_split(y, parts), strict=True)):
-            if self.config.model.dropout:  # seeding takes a share of a small model's step that can be measured
+            if (
+                self.config.model.dropout or self.config.model.mlp_dropout
+            ):  # seeding takes a share of a small model's step that can be measured
                 torch.manual_seed(_dropout_seed(training.seed, step, part, rank))
             with autocast(self.config):
                 logits = self._forward(torch.from_numpy(ids).to(self.device))

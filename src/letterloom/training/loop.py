@@ -40,6 +40,7 @@ from letterloom.training.schedules import learning_rate_factor
 from letterloom.training.signals import StopSignals
 
 SAMPLE_TEMPERATURE = 0.8
+HELD_OUT_KEPT = 20_000  # ids of the validation split that the run keeps, to hold its samples against
 log = logging.getLogger("letterloom")
 
 
@@ -63,7 +64,8 @@ def train(config: RunConfig, out: Path) -> RunDirectory:
         run.require_free()  # another process may have come first
         torch.set_num_threads(config.training.threads or 1)
         environment = describe_environment(torch.device(config.training.device))
-        run.create(config, corpus.tokenizer, corpus.description, environment)
+        held_out = corpus.tokenizer.decode(corpus.validation[:HELD_OUT_KEPT])
+        run.create(config, corpus.tokenizer, corpus.description, environment, held_out)
         return _Training(run, config, corpus, None).go()
 
 
@@ -105,6 +107,7 @@ class _Training:
             self._link(checkpoint.path)
         self.run.trim_metrics(self.position.step)
         self._earlier, self._since = self.position.seconds, time.perf_counter()
+        self._epoch = steps_per_epoch(len(corpus.train), config.training.batch_size, config.model.context_length)
         self._ids_per_character = len(corpus.train) / scored_characters(corpus.train, corpus.tokenizer)
 
     def go(self) -> RunDirectory:
@@ -153,12 +156,13 @@ class _Training:
                 raise Interrupted(self._farewell(signals.received), signals.received)
 
     def _progress(self) -> float:
-        training = self.config.training
-        epoch = steps_per_epoch(len(self.corpus.train), training.batch_size, self.config.model.context_length)
-        return self.position.progress(training, epoch)
+        return self.position.progress(self.config.training, self._epoch)
 
     def _due(self, interval: int) -> bool:
-        return self.position.step % interval == 0
+        """Whether the last step completed a multiple of the interval."""
+        unit = self._epoch if self.config.training.interval_unit == "epochs" else 1
+        step, length = self.position.step, interval * unit
+        return step // length > (step - 1) // length
 
     def _record_step(self, loss: float, gradient_norm: float, factor: float, progress: float) -> None:
         ids_per_step = self.config.training.batch_size * self.config.model.context_length
@@ -200,16 +204,17 @@ class _Training:
 
     def _sample(self, model: Transformer, step: int) -> None:
         training = self.config.training
-        pieces = generate(
-            model,
-            self.corpus.tokenizer,
-            training.sample_prompt,
-            max_new_tokens=training.sample_characters,
-            sampler=Sampler(temperature=SAMPLE_TEMPERATURE),
-            seed=training.seed,
-        )
-        text = training.sample_prompt + "".join(pieces)
-        storage.write_file(self.run.sample(step), text)
+        for number, prompt in enumerate(training.sample_prompts, start=1):
+            pieces = generate(
+                model,
+                self.corpus.tokenizer,
+                prompt,
+                max_new_tokens=training.sample_characters,
+                sampler=Sampler(temperature=SAMPLE_TEMPERATURE),
+                seed=training.seed,
+                sample=number,
+            )
+            storage.write_file(self.run.sample(step, number), prompt + "".join(pieces))
 
     def _save(self) -> None:
         """Save a checkpoint, point `last` and `best` at theirs, and remove old ones."""
@@ -234,12 +239,15 @@ class _Training:
         storage.set_link(self.run.checkpoints_folder / "best", best if best.exists() else last)
 
     def _finish(self) -> None:
-        """Score the best weights on the whole validation split, draw a sample of them, write the report."""
-        self.display.tell("scoring the whole validation split ...")
+        """Score the best weights on the whole validation split and on as much of the training split, then report."""
+        self.display.tell("scoring the whole validation split, and as much of the training split ...")
         checkpoint = load_checkpoint(self.run.path)
         model = checkpoint.model().to(self.config.training.device)
-        result = evaluate(model, self.corpus.tokenizer, self.corpus.validation)
-        storage.write_json(self.run.evaluation_file, {result.protocol: result.to_json()})
+        held_out = evaluate(model, self.corpus.tokenizer, self.corpus.validation)
+        seen = evaluate(model, self.corpus.tokenizer, self.corpus.train, max_characters=len(self.corpus.validation))
+        results = {"validation": held_out, "training": seen}
+        scores = {split: {result.protocol: result.to_json()} for split, result in results.items()}
+        storage.write_json(self.run.evaluation_file, scores)
         self._sample(model, checkpoint.step)
         write_report(self.run.path)
 

@@ -27,13 +27,14 @@ def require_all(run: RunDirectory, corpus: Corpus, config: RunConfig) -> None:
         raise CorpusError(
             f"the validation split of {text} is a single id; give more text, or a smaller text.train_fraction"
         )
-    strange = strange_characters(training.sample_prompt, corpus.tokenizer)
-    if strange:
-        first = f"{strange[0]!r} (U+{ord(strange[0]):04X})"
-        raise ConfigError(
-            f"training.sample_prompt = {training.sample_prompt!r}: {first} does not occur in {text}; start samples "
-            "with characters that do"
-        )
+    for prompt in training.sample_prompts:
+        strange = strange_characters(prompt, corpus.tokenizer)
+        if strange:
+            first = f"{strange[0]!r} (U+{ord(strange[0]):04X})"
+            raise ConfigError(
+                f"training.sample_prompts: {prompt!r}: {first} does not occur in {text}; start samples with "
+                "characters that do"
+            )
     sequences = -(-training.batch_size // training.micro_batches)
     device = torch.device(training.device)
     available = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None
