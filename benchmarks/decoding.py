@@ -3,10 +3,10 @@
 from functools import partial
 
 from letterloom.config import build_config
-from letterloom.recipes import read_recipe
 from letterloom.generation.generate import generate
 from letterloom.generation.sampler import Sampler
 from letterloom.model.transformer import Transformer
+from letterloom.recipes import read_recipe
 from measurement import Measurement, seconds, tell
 from nanogpt import TOKENIZER
 
