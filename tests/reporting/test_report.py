@@ -6,15 +6,17 @@ import re
 import shlex
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
+from written_runs import CORPUS, EVALUATION, SETTINGS, TRAINING, VALIDATION, Page, finished_run, log, new_run
 
+from letterloom import accounting
 from letterloom.config import build_config, read_toml
 from letterloom.errors import LetterloomError, RunError
+from letterloom.reporting.markup import metric
 from letterloom.reporting.report import write_report
 from letterloom.runs.directory import RunDirectory
 from letterloom.text.tokenizers import CharacterTokenizer
@@ -24,113 +26,6 @@ HOSTILE = (
     "</pre><script>alert(1)</script>\n```\n# `|` <img src=x onerror=alert(2)> ![a](http://b/c) {{ 7 * 7 }}"
     "\x1b\x00\r&lt;"
 )
-SETTINGS = {
-    "model": {"context_length": 64, "d_model": 128},
-    "text": {"corpus": ["play.txt"]},
-    "training": {"max_steps": 90, "seed": 7},
-}
-ENVIRONMENT = {"letterloom": "0.1.0", "commit": None, "python": "3.11.9", "torch": "2.13.0", "threads": 2}
-CORPUS = {
-    "corpus": ["play.txt"],
-    "licence": "public domain",
-    "sha256": "86c4" * 16,
-    "characters": 1115394,
-    "split": {"train": {"characters": 1003854}, "validation": {"characters": 111540}},
-    "notes": ["CRLF line ends are kept"],
-}
-EVALUATION: dict[str, dict[str, Any]] = {
-    "sliding": {
-        "nats_per_character": 1.8622,
-        "bits_per_character": 1.8622 / math.log(2),
-        "interval": None,
-        "characters": 111540,
-        "protocol": "sliding",
-        "context_length": 64,
-        "seconds": 75.2,
-    },
-    "blocks": {
-        "nats_per_character": 1.8979,
-        "bits_per_character": 1.8979 / math.log(2),
-        "interval": {"low": 1.8801, "high": 1.9157},
-        "characters": 111540,
-        "protocol": "blocks",
-        "context_length": 64,
-        "seconds": 8.25,
-    },
-}
-
-
-def new_run(path: Path, corpus: dict[str, Any] = CORPUS, **settings: Any) -> RunDirectory:
-    """A run that has been created and has not made a step."""
-    run = RunDirectory(path)
-    tokenizer = CharacterTokenizer("".join(map(chr, range(32, 97))))  # 65 characters
-    run.create(build_config(SETTINGS, settings), tokenizer, corpus, ENVIRONMENT)
-    return run
-
-
-def log(run: RunDirectory, steps: int, validate: bool) -> None:
-    """Write `steps` lines of training, and a validation every 30."""
-    lines: list[dict[str, Any]] = []
-    for step in range(1, steps + 1):
-        bits = 2.5 + 4 / step
-        lines.append(
-            {"kind": "train", "step": step, "loss": bits * math.log(2), "bits_per_character": bits}
-            | {"characters": 768 * step, "seconds": 1.5 * step}
-        )
-        if validate and step % 30 == 0:
-            lines.append({"kind": "validation", "step": step, "nats_per_character": 2 + abs(step - 60) / 100})
-    run.metrics_file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-
-
-def finished_run(path: Path, **changes: Any) -> RunDirectory:
-    run = new_run(path, **changes)
-    log(run, 90, validate=True)
-    run.evaluation_file.write_text(json.dumps(EVALUATION), encoding="utf-8")
-    run.samples_folder.mkdir()
-    for step in (30, 60, 90):
-        (run.samples_folder / f"step-{step:06d}.txt").write_text(f"\nROMEO {step}", encoding="utf-8")
-    return run
-
-
-class Page(HTMLParser):
-    """What a browser would see: tags with attributes, the text of each <pre>, the rows of tables."""
-
-    def __init__(self, run: RunDirectory) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.blocks: list[str] = []
-        self.rows: list[list[str]] = []
-        self.text = ""
-        self._open: list[str] = []
-        self.feed((run.path / "report.html").read_text(encoding="utf-8"))
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag == "pre":
-            self.blocks.append("")
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-        self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        while self._open and self._open.pop() != tag:
-            pass
-
-    def handle_data(self, data: str) -> None:
-        if "style" in self._open:
-            return
-        self.text += data
-        if "pre" in self._open:
-            self.blocks[-1] += data
-        if self.rows and self._open[-1:] in (["td"], ["th"]):
-            self.rows[-1][-1] += data
-
-    def row(self, *beginning: str) -> list[str]:
-        (row,) = [row for row in self.rows if tuple(row[: len(beginning)]) == beginning]
-        return row
 
 
 def markdown_tokens(run: RunDirectory) -> list[Any]:
@@ -142,9 +37,10 @@ def markdown_tokens(run: RunDirectory) -> list[Any]:
 def test_a_finished_run_shows_the_numbers_of_its_files(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "romeo")
     write_report(run.path)
-    page = Page(run)
-    assert page.row("blocks")[1:] == ["2.7381", "2.7124 to 2.7638", "1.8979", "111,540", "64", "8.2 s"]
-    assert page.row("sliding")[1:] == ["2.6866", "none", "1.8622", "111,540", "64", "1 min 15 s"]
+    page = Page(run.path)
+    assert page.row("held out", "blocks")[2:] == ["2.7381", "2.7124 to 2.7638", "1.8979", "111,540", "64", "8.2 s"]
+    assert page.row("held out", "sliding")[2:] == ["2.6866", "none", "1.8622", "111,540", "64", "1 min 15 s"]
+    assert page.row("training", "blocks")[2:] == ["2.1640", "2.0198 to 2.3083", "1.5000", "111,540", "64", "8.2 s"]
     assert page.row("total") == ["total", "804,096"]  # facts: nanoGPT's CPU model has 0.80 M
     assert page.row("sha256") == ["sha256", "86c4" * 16]
     assert page.row("licence") == ["licence", "public domain"]
@@ -166,7 +62,7 @@ def test_markdown_and_page_show_the_same_numbers(tmp_path: Path) -> None:
     write_report(run.path)
     markdown = (run.path / "report.md").read_text(encoding="utf-8")
     numbers = re.compile(r"\d[\d,]*\.?\d*")
-    of_page = set(numbers.findall(" ".join(" ".join(row) for row in Page(run).rows)))
+    of_page = set(numbers.findall(" ".join(" ".join(row) for row in Page(run.path).rows)))
     assert len(of_page) > 50
     assert of_page - set(numbers.findall(markdown)) == set()
 
@@ -174,7 +70,7 @@ def test_markdown_and_page_show_the_same_numbers(tmp_path: Path) -> None:
 def test_the_parameter_table_adds_up(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "romeo", model={"activation": "swiglu", "bias_mlp": True, "token_smear": True})
     write_report(run.path)
-    page = Page(run)
+    page = Page(run.path)
     table = [row for row in page.rows if len(row) == 5 and row[0] != "component"]
     numbers = [[int(cell.replace(",", "")) for cell in row[2:]] for row in table]
     assert all(each * copies == count for each, copies, count in numbers)
@@ -184,7 +80,7 @@ def test_the_parameter_table_adds_up(tmp_path: Path) -> None:
 def test_the_page_stands_alone(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "romeo")
     write_report(run.path)
-    page = Page(run)
+    page = Page(run.path)
     assert not {"script", "iframe", "img", "object", "embed", "link", "base", "form"} & {tag for tag, _ in page.tags}
     for tag, attributes in page.tags:
         for name, value in attributes.items():
@@ -211,16 +107,16 @@ def test_the_curves_in_the_page_are_the_picture_in_the_pages_colours(tmp_path: P
 
 def hostile_run(path: Path) -> RunDirectory:
     run = finished_run(path, corpus=CORPUS | {"corpus": [HOSTILE], "notes": [HOSTILE, "b"]}, text={"corpus": [HOSTILE]})
-    (run.samples_folder / "step-000090.txt").write_bytes(HOSTILE.encode())
+    (run.samples_folder / "step-000090-1.txt").write_bytes(HOSTILE.encode())
     return run
 
 
 def test_a_hostile_text_is_shown_as_text_in_the_page(tmp_path: Path) -> None:
     run = hostile_run(tmp_path / "<b>run<b> `|`")
     write_report(run.path)
-    page = Page(run)
+    page = Page(run.path)
     shown = HOSTILE.replace("\x1b", "\\x1b").replace("\x00", "\\x00").replace("\r", "\\r")
-    assert page.blocks[2] == "\n" + shown  # the first newline of a <pre> is not shown
+    assert page.blocks[0] == "\n" + shown  # the first newline of a <pre> is not shown
     assert page.rows[[row[0] for row in page.rows].index("corpus")][1] == shown
     assert not {"script", "img", "b"} & {tag for tag, _ in page.tags}
     assert "<b>run<b> `|`" in page.text
@@ -233,10 +129,10 @@ def test_a_hostile_text_is_shown_as_text_in_markdown(tmp_path: Path) -> None:
     shown = HOSTILE.replace("\x1b", "\\x1b").replace("\x00", "\\x00").replace("\r", "\\r")
     assert not [token for token in tokens if token.type.startswith(("html", "link"))]
     assert [token.attrs["src"] for token in tokens if token.type == "image"] == ["loss.svg"]
-    assert [token.content for token in tokens if token.type == "fence"][2] == shown + "\n"
-    assert sum(token.type == "heading_open" for token in tokens) == 9
+    assert next(token.content for token in tokens if token.type == "fence") == shown + "\n"
+    assert sum(token.type == "heading_open" for token in tokens) == 10
     columns = [len(re.findall(r"<t[hd][ >]", table)) for table in _tables(run)]
-    assert columns == [7, 2, 5, 2, 2, 2]
+    assert columns == [8, 2, 5, 2, 2, 2, 2]
 
 
 def _tables(run: RunDirectory) -> list[str]:
@@ -255,7 +151,7 @@ def test_a_run_without_a_step_says_so(tmp_path: Path) -> None:
         assert "It has not been validated yet" in text
         assert "No step of training is logged yet" in text
         assert "None were drawn yet" in text
-    assert Page(run).row("total")[1] == "804,096"
+    assert Page(run.path).row("total")[1] == "804,096"
 
 
 def test_an_unfinished_run_tells_its_best_validation(tmp_path: Path) -> None:
@@ -285,8 +181,8 @@ def test_a_byte_models_blind_guess_is_per_byte(tmp_path: Path) -> None:
 def test_extreme_numbers_are_told(tmp_path: Path, characters: str, nats: float, told: str) -> None:
     run = finished_run(tmp_path / "extreme")
     (run.path / "tokenizer.json").write_text(CharacterTokenizer(characters).to_json(), encoding="utf-8")
-    score = EVALUATION["blocks"] | {"nats_per_character": nats, "bits_per_character": nats / math.log(2)}
-    run.evaluation_file.write_text(json.dumps({"blocks": score}), encoding="utf-8")
+    score = VALIDATION["blocks"] | {"nats_per_character": nats, "bits_per_character": nats / math.log(2)}
+    run.evaluation_file.write_text(json.dumps({"validation": {"blocks": score}}), encoding="utf-8")
     write_report(run.path)
     assert told in (run.path / "report.md").read_text(encoding="utf-8")
 
@@ -299,15 +195,56 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
     assert "Trained for 90 steps" in (run.path / "report.md").read_text(encoding="utf-8")
 
 
-def test_few_of_many_samples_are_shown_the_first_and_the_last_among_them_and_long_ones_cut(tmp_path: Path) -> None:
+def test_few_of_many_samples_are_shown_the_last_first_and_long_ones_cut(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "long")
     for step in range(1, 101):
-        (run.samples_folder / f"step-{step:06d}.txt").write_text(f"{step:04d}" * 1000, encoding="utf-8")
+        (run.samples_folder / f"step-{step:06d}-1.txt").write_text(f"{step:04d}" * 1000, encoding="utf-8")
     write_report(run.path)
-    samples = Page(run).blocks[:-1]
+    samples = Page(run.path).blocks[:-1]
     assert len(samples) == 6
-    assert (samples[0], samples[-1]) == ("\n" + "0001" * 250, "\n" + "0100" * 250)
-    assert "the first 1,000 of 4,000 characters" in Page(run).text
+    assert (samples[0], samples[-1]) == ("\n" + "0100" * 250, "\n" + "0001" * 250)
+    assert "the first 1,000 of 4,000 characters" in Page(run.path).text
+
+
+def test_the_finished_model_is_shown_at_every_prompt_and_earlier_ones_at_the_first(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "romeo", training={"sample_prompts": ["", "THE "]})
+    for step in (30, 60, 90):
+        (run.samples_folder / f"step-{step:06d}-2.txt").write_text(f"THE {step}", encoding="utf-8")
+    run.checkpoint(60).mkdir(parents=True)
+    (run.checkpoints_folder / "best").symlink_to(run.checkpoint(60))
+    write_report(run.path)
+    page = Page(run.path)
+    assert page.blocks[:-1] == ["\n\nROMEO 60", "\nTHE 60", "\n\nROMEO 90", "\n\nROMEO 30"]
+    assert "After step 60, the finished model, prompt THE" in page.text
+
+
+def test_memory_and_checkpoint_files_are_told(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "romeo", training={"batch_size": 12, "micro_batches": 4})
+    run.checkpoint(60).mkdir(parents=True)
+    (run.checkpoint(60) / "model.safetensors").write_bytes(b"x" * 3_220_000)
+    (run.checkpoints_folder / "best").symlink_to(run.checkpoint(60))
+    write_report(run.path)
+    page = Page(run.path)
+    assert page.row("weights")[1] == page.row("gradients")[1] == "3.22 MB"  # 804,096 parameters of 4 bytes
+    assert page.row("optimizer state")[1] == "6.43 MB"  # AdamW: two for each
+    assert page.row("on disk: model.safetensors")[1] == "3.22 MB"
+    one = accounting.activation_bytes(build_config(SETTINGS).model, 65, sequences=3)  # 12 sequences in 4 parts
+    assert page.row("activations")[1] == metric(one, "B")
+
+
+def test_the_diagnosis_is_told_with_what_to_do(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "memorised")
+    score = TRAINING | {"nats_per_character": 0.05, "interval": {"low": 0.04, "high": 0.06}}
+    run.evaluation_file.write_text(json.dumps(EVALUATION | {"training": {"blocks": score}}), encoding="utf-8")
+    findings = {finding.failure: finding for finding in write_report(run.path)}
+    assert findings["memorised text"].verdict == "found"
+    assert "0.072 bits a character of training text, 2.738 held out" in findings["memorised text"].reason
+    page, markdown = Page(run.path), (run.path / "report.md").read_text(encoding="utf-8")
+    for finding in findings.values():
+        assert finding.reason in page.text
+        assert f"- **{finding.failure}: {finding.verdict}.** {finding.reason}" in markdown
+        assert (finding.remedy or "") in markdown
+        assert (finding.remedy or "").replace("`", "") in page.text
 
 
 def test_equal_runs_give_equal_bytes(tmp_path: Path) -> None:
@@ -322,7 +259,7 @@ def test_the_command_repeats_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     run = finished_run(Path("runs") / "it's mine")
     write_report(run.path)
-    program, command, option, file = shlex.split(Page(run).blocks[-1])
+    program, command, option, file = shlex.split(Page(run.path).blocks[-1])
     assert (program, command, option) == ("letterloom", "train", "--config")
     assert not Path(file).is_absolute()
     assert build_config(read_toml(Path(file))) == run.config()
@@ -344,10 +281,10 @@ def test_the_command_repeats_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("metrics.jsonl", b'{"kind": "train", "step": 1, "bits_per_character": "x", "characters": 1, "seconds": 1}\n'),
         ("metrics.jsonl", b'{"kind": "train", "step": 1, "bits_per_character": 1, "characters": [], "seconds": 1}\n'),
         ("evaluation.json", b"{}}"),
-        ("evaluation.json", b'{"blocks": {"nats_per_character": 1}}'),
-        ("evaluation.json", b'{"blocks": 3}'),
-        ("evaluation.json", json.dumps({"blocks": EVALUATION["blocks"] | {"characters": math.inf}}).encode()),
-        ("samples/step-000060.txt", b"\xff\xfe"),
+        ("evaluation.json", b'{"validation": {"blocks": {"nats_per_character": 1}}}'),
+        ("evaluation.json", b'{"validation": 3}'),
+        ("evaluation.json", json.dumps({"validation": {"blocks": TRAINING | {"characters": math.inf}}}).encode()),
+        ("samples/step-000060-1.txt", b"\xff\xfe"),
     ],
 )
 def test_a_missing_or_damaged_file_is_named_and_nothing_written(

@@ -1,22 +1,63 @@
 """`letterloom report`."""
 
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
 from letterloom import api
 from letterloom.cli.arguments import Json, RunName
 from letterloom.cli.output import print_json, print_lines
+from letterloom.errors import ConfigError
 
 
-def report(run: RunName, /, *, json: Json = False) -> None:
-    """Write report.html, report.md and the curves of a run again, from its files alone."""
-    path = api.open_run(run).path
+def report(
+    run: RunName,
+    /,
+    *others: RunName,
+    out: Annotated[
+        Path | None, Parameter(help="Folder for the report of several runs; by default beside the first.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write the report of a run again, from its files alone; or one of several runs, their curves on one axis."""
+    paths = [api.open_run(name).path for name in (run, *others)]
+    if len(paths) == 1:
+        if out is not None:
+            raise ConfigError(f"the report of one run lies in the run; --out {out} is for the report of several")
+        _report_one(paths[0], json)
+    else:
+        beside = paths[0].parent / f"comparison-{datetime.now():%Y%m%d-%H%M%S}"
+        _report_several(paths, out or beside, json)
+
+
+def _report_one(path: Path, json: bool) -> None:
     from letterloom.reporting.report import write_report
 
-    write_report(path)
-    places = {
-        "report": str(path / "report.html"),
-        "markdown": str(path / "report.md"),
-        "curves": str(path / "loss.svg"),
-    }
+    findings = write_report(path)
+    places = _places(path, "curves", "loss.svg")
     if json:
-        print_json(places)
-    else:
-        print_lines(places)
+        print_json({**places, "diagnosis": [finding.to_json() for finding in findings]})
+        return
+    for finding in findings:
+        if finding.verdict == "found":
+            print(f"{finding.failure}: {finding.reason} {finding.remedy}.\n")
+    print_lines(places)
+
+
+def _report_several(paths: list[Path], out: Path, json: bool) -> None:
+    from letterloom.reporting.overlay_report import write_overlay
+
+    table = write_overlay(paths, out)
+    places = _places(out, "curves", "loss.svg")
+    if json:
+        print_json({**places, **table})
+        return
+    for note in table["notes"]:
+        print(note)
+    print_lines(places)
+
+
+def _places(folder: Path, picture: str, file: str) -> dict[str, str]:
+    return {"report": str(folder / "report.html"), "markdown": str(folder / "report.md"), picture: str(folder / file)}

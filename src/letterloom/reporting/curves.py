@@ -1,6 +1,7 @@
 """The learning curve of a run, drawn from its metrics log."""
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -22,6 +23,12 @@ COLOURS = {
     "batches": "#b7cbf2",
     "training": "#2f63d0",
     "validation": "#d4500c",
+    "run-1": "#0072b2",  # these differ for the colour-blind too (after Okabe and Ito 2008, darkened for thin lines)
+    "run-2": "#d55e00",
+    "run-3": "#009e73",
+    "run-4": "#a8438f",
+    "run-5": "#8a6d00",
+    "run-6": "#4d4d4d",
 }
 SMOOTHING = 40  # running means over a long run; fewer steps than twice this are drawn as they are
 STYLE = {
@@ -49,9 +56,11 @@ class Curves:
 
     steps: NDArray[np.float64]
     losses: NDArray[np.float64]  # nats per character, of the batch
+    gradient_norms: NDArray[np.float64]  # before clipping; NaN where none was logged
     characters_per_step: float | None
     validation_steps: NDArray[np.float64]
     validation_losses: NDArray[np.float64]  # nats per character
+    protocol: str | None  # of the last validation
 
     @property
     def best(self) -> tuple[int, float] | None:
@@ -71,34 +80,46 @@ def read_curves(metrics: list[dict[str, Any]]) -> Curves:
     """
     train = {line["step"]: line for line in metrics if line["kind"] == "train"}
     validation = {line["step"]: line["nats_per_character"] for line in metrics if line["kind"] == "validation"}
+    protocols = [line.get("protocol") for line in metrics if line["kind"] == "validation"]
     last = max(train, default=0)
     return Curves(
         steps=np.array(sorted(train), dtype=np.float64),
         losses=np.array([train[step]["bits_per_character"] for step in sorted(train)], dtype=np.float64) * math.log(2),
+        gradient_norms=np.array([train[step].get("gradient_norm") for step in sorted(train)], dtype=np.float64),
         characters_per_step=train[last]["characters"] / last if last else None,
         validation_steps=np.array(sorted(validation), dtype=np.float64),
         validation_losses=np.array([validation[step] for step in sorted(validation)], dtype=np.float64),
+        protocol=protocols[-1] if protocols else None,
     )
 
 
 def running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     """Mean of the `width` values around each one; at the ends, of those there are."""
+    if not len(values):
+        return values
     window = np.ones(min(width, len(values)))
     return np.convolve(values, window, "same") / np.convolve(np.ones_like(values), window, "same")
 
 
-def draw_curves(curves: Curves) -> Figure:
+class CurvesFigure(Figure):
+    """A figure that Jupyter shows, which it does by itself for figures of pyplot alone."""
+
+    def _repr_svg_(self) -> str:
+        return image(self, "svg").decode()
+
+
+def draw_curves(curves: Curves) -> CurvesFigure:
     """Loss against steps, in nats (left) and bits per character (right), with the best validation marked.
 
     The steep first steps of a long run are cut off at the top, where they would press the rest flat. Of a run that
     has logged nothing yet the picture says so.
     """
     with matplotlib.style.context(["default", STYLE]):
-        figure = Figure(figsize=(5.8, 3.9), layout="constrained")
+        figure = CurvesFigure(figsize=(5.8, 3.9), layout="constrained")
         axes = figure.add_subplot()
         _draw_training(axes, curves)
         _draw_validation(axes, curves)
-        _draw_scales(axes, curves)
+        draw_scales(axes, curves.characters_per_step, nats_shown(curves))
         if axes.lines:
             figure.legend(loc="outside lower center", ncols=3, fontsize=8.5, handlelength=1.5, columnspacing=1.2)
         else:
@@ -110,7 +131,8 @@ def image(figure: Figure, kind: Literal["svg", "png"]) -> bytes:
     """The figure as a file's content; equal figures give equal bytes."""
     buffer = BytesIO()
     nothing = dict.fromkeys(["Date", "Creator", "Format", "Type"]) if kind == "svg" else {"Software": None}
-    with matplotlib.style.context(["default", STYLE]):
+    with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a run may have any name; SVG keeps it as text
         figure.savefig(buffer, format=kind, dpi=200, metadata=nothing)
     return buffer.getvalue()
 
@@ -141,31 +163,30 @@ def _draw_validation(axes: Axes, curves: Curves) -> None:
     axes.plot(steps, losses, color=colour, marker="o", markersize=3.5, linewidth=1.2, label=label)
 
 
-def _draw_scales(axes: Axes, curves: Curves) -> None:
-    """Axes: steps below, characters read above, nats left, bits right."""
+def draw_scales(axes: Axes, characters_per_step: float | None, shown: tuple[float, float]) -> None:
+    """Axes of a loss curve: steps below, characters read above, nats left (the limits are given), bits right."""
     axes.set_xlabel("step")
     axes.set_ylabel("nats per character")
     axes.set_xlim(left=0)
-    axes.set_ylim(_nats_shown(curves))
+    axes.set_ylim(shown)
     axes.grid(visible=True)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     bits = axes.secondary_yaxis("right", functions=(_scale(1 / math.log(2)), _scale(math.log(2))))
     bits.set_ylabel("bits per character")
-    shown = [axes, bits]
-    if curves.characters_per_step:
-        rate = curves.characters_per_step
-        read = axes.secondary_xaxis("top", functions=(_scale(rate), _scale(1 / rate)))
+    scales = [axes, bits]
+    if characters_per_step:
+        read = axes.secondary_xaxis("top", functions=(_scale(characters_per_step), _scale(1 / characters_per_step)))
         read.set_xlabel("characters read")
         read.xaxis.set_major_locator(MaxNLocator(6))
         read.xaxis.set_major_formatter(EngFormatter(sep="\N{NO-BREAK SPACE}"))
-        shown.append(read)
-    for scale in shown:
+        scales.append(read)
+    for scale in scales:
         scale.tick_params(length=0)
         scale.spines[:].set_visible(False)
 
 
-def _nats_shown(curves: Curves) -> tuple[float, float]:
+def nats_shown(curves: Curves) -> tuple[float, float]:
     """Limits of the picture: all but the steep beginning, which is what lies above the mean at 5 % of the run."""
     width = len(curves.losses) // SMOOTHING
     losses = np.concatenate([curves.losses, curves.validation_losses])

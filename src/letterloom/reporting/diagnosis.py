@@ -1,0 +1,260 @@
+"""What went wrong in a run, found in the run itself: each failure mode with its evidence and what to do about it."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from letterloom import storage
+from letterloom.config import RunConfig
+from letterloom.errors import DataMismatchError
+from letterloom.reporting.curves import Curves, running_mean
+from letterloom.reporting.finding import Evidence, Finding, calmer, judged, longer, not_measured
+from letterloom.reporting.reading import RunRecord, Score
+from letterloom.reporting.repetition import STRETCH, measure_repetition
+from letterloom.reporting.spikes import find_spikes
+from letterloom.reporting.trend import fall_per_doubling, fall_since_best, final_level, finite, rise, turned
+
+FEWEST_STEPS = 50  # to speak of a level; the last twentieth of fewer is one or two batches
+DRIVEN_AWAY = 1.5  # times the loss of blind guessing: initial weights cost a few percent more than that, not half
+LOST = 0.5  # nats above the lowest level reached: several times the noise of a mean over five batches
+WIDE_GAP = 0.25  # of the held-out bits; the losses of a lecture's models, 1.67/1.83 and 1.52/1.71 nats, are at 0.1
+STILL_FALLING = 0.1  # of the loss, a doubling of the steps: then steps are the cheapest way to a better model
+PAIRS_NEED = 10_000  # characters of text, to know how often each pair of characters occurs
+LANGUAGE_BITS = 1.0  # a character; people guess English at 0.6 to 1.3 (Shannon 1951, "Prediction and Entropy of
+# Printed English", with 100 letters before), and no small model comes below 1 on text it has not seen
+MEMORISED = 0.5  # of the held-out bits: a text that is simple for the model is simple in both splits
+NOTICED = 0.1  # of a passage; less than that a reader takes for style
+
+
+def diagnose(run: RunRecord) -> tuple[Finding, ...]:
+    """Look for every failure mode; what was found comes first."""
+    trained, held_out = run.score("training"), run.score("held out")
+    findings = (
+        divergence(run.curves, run.blind_nats, run.config),
+        loss_spikes(run.curves, run.config),
+        undertraining(run.curves, trained, run.held_out, run.blind_nats, run.config),
+        overfitting(run.curves, trained, held_out),
+        memorised_text(run.curves, trained, held_out),
+        repetition([sample.text for sample in run.final_samples], run.held_out),
+        damaged_checkpoints(run),
+    )
+    return tuple(sorted(findings, key=lambda finding: ("found", "not found", "not measured").index(finding.verdict)))
+
+
+def divergence(curves: Curves, blind_nats: float, config: RunConfig) -> Finding:
+    """Losses that are not finite, that passed what blind guessing costs, or that ended above where they had been."""
+    failure, losses = "divergence", finite(curves.losses)
+    lost = len(curves.losses) - len(losses) + len(curves.validation_losses) - len(finite(curves.validation_losses))
+    if lost:
+        reason = f"{lost:,} of the logged losses are not finite"
+        return judged(True, failure, reason, {"losses_not_finite": lost}, calmer(config))
+    if len(losses) < FEWEST_STEPS:
+        return not_measured(failure, _too_few(curves))
+    level = running_mean(losses, FEWEST_STEPS // 10)
+    highest, lowest, last = float(level.max()), float(level.min()), final_level(curves)
+    evidence: Evidence = {
+        "blind_guessing_nats": blind_nats,
+        "highest_level_nats": highest,
+        "lowest_level_nats": lowest,
+        "final_level_nats": last,
+        "losses_not_finite": 0,
+    }
+    diverged = highest > DRIVEN_AWAY * blind_nats or last - lowest > LOST
+    reason = (
+        f"the training loss was {highest:.2f} nats at its highest, {lowest:.2f} at its lowest, {last:.2f} at the end; "
+        f"guessing blindly costs {blind_nats:.2f}"
+    )
+    return judged(diverged, failure, reason, evidence, calmer(config))
+
+
+def loss_spikes(curves: Curves, config: RunConfig) -> Finding:
+    """Places where training was thrown back; see `spikes.find_spikes`."""
+    failure, spikes = "loss spikes", find_spikes(curves)
+    if isinstance(spikes, str):
+        return not_measured(failure, spikes)
+    if not spikes:
+        return judged(False, failure, "no batches in a row lay far above those before", {"spikes": 0}, "")
+    worst = max(spikes, key=lambda spike: spike.height)
+    steps = ", ".join(f"{spike.step:,}" for spike in spikes[:5]) + (" ..." if len(spikes) > 5 else "")
+    took = (
+        f"took {worst.recovered_after:,} steps to recover" if worst.recovered_after else "had not recovered at the end"
+    )
+    reason = (
+        f"{len(spikes)} at step {steps}; the highest, at step {worst.step:,}, rose {worst.height:.2f} nats above the "
+        f"usual {worst.level:.2f} and {took}"
+    )
+    if worst.gradient_norm is not None and worst.usual_gradient_norm is not None:
+        reason += (
+            f"; the norm of the gradient was {worst.gradient_norm:.3g} there, usually {worst.usual_gradient_norm:.3g}"
+        )
+    evidence: Evidence = {
+        "spikes": len(spikes),
+        "highest_step": worst.step,
+        "highest_nats_above_level": worst.height,
+        "highest_level_nats": worst.level,
+        "highest_recovered_after_steps": worst.recovered_after,
+        "highest_gradient_norm": worst.gradient_norm,
+        "usual_gradient_norm": worst.usual_gradient_norm,
+    }
+    return judged(True, failure, reason, evidence, calmer(config))
+
+
+def undertraining(
+    curves: Curves, trained: Score | None, held_out: str, blind_nats: float, config: RunConfig
+) -> Finding:
+    """Training text that costs more than counting characters or pairs would, or a loss that still falls steeply.
+
+    A rate that decays flattens the curve by itself, so a flat end alone does not show that training was long enough.
+    """
+    failure = "undertraining"
+    if len(finite(curves.losses)) < FEWEST_STEPS or not held_out:
+        return not_measured(failure, _too_few(curves))
+    loss = min(final_level(curves), trained.nats if trained else math.inf)
+    if finite(curves.losses).max() > DRIVEN_AWAY * blind_nats:
+        return not_measured(failure, "the training diverged")
+    single, fall = _entropy(held_out, 1), fall_per_doubling(curves)
+    pair = _entropy(held_out, 2) - single if len(held_out) >= PAIRS_NEED else None
+    way = (blind_nats - loss) / (blind_nats - single) if blind_nats > single else 1.0
+    told = f"a character of training text costs {loss:.2f} nats, and guessing blindly {blind_nats:.2f}"
+    remedy = longer(config, int(curves.steps[-1]))
+    if loss >= single:
+        reason = f"{told}: {100 * max(0.0, way):.0f} % of the way to what its frequency alone would give, {single:.2f}"
+        if config.optimizer.name == "sgd":
+            remedy = f"Use `--optimizer.name adamw` and `--optimizer.learning-rate 1e-3`. {remedy}"
+    elif pair is not None and loss >= pair:
+        reason = f"{told}: more than knowing which character follows which would give, {pair:.2f}"
+    else:
+        reason = f"{told}, knowing its frequency {single:.2f}"
+        reason += f", which follows which {pair:.2f}" if pair is not None else ""
+    reason += f"; the last doubling of the steps brought {fall:.2f}"
+    falling = fall >= STILL_FALLING * loss and not turned(curves)
+    evidence: Evidence = {
+        "training_nats": loss,
+        "blind_guessing_nats": blind_nats,
+        "character_frequencies_nats": single,
+        "character_pairs_nats": pair,
+        "share_of_way_to_frequencies": way,
+        "fall_nats_per_doubling": fall,
+    }
+    return judged(loss >= (pair or single) or falling, failure, reason, evidence, remedy)
+
+
+def overfitting(curves: Curves, trained: Score | None, held_out: Score | None) -> Finding:
+    """Held-out text that became dearer while training text became cheaper, or that costs far more."""
+    failure, reasons = "overfitting", list[str]()
+    evidence: Evidence = {}
+    found = turned(curves)
+    if len(finite(curves.validation_losses)) >= 3 and curves.best is not None and len(curves.losses):
+        step, worse, fell = curves.best[0], rise(curves), fall_since_best(curves)
+        evidence |= {
+            "best_validation_step": step,
+            "held_out_rise_nats": worse,
+            "training_fall_nats": fell,
+        }
+        reasons.append(
+            f"the best validation was after step {step:,} of {int(curves.steps[-1]):,}; since then held-out text got "
+            f"{worse:.3f} nats dearer and training text {fell:.3f} cheaper"
+            if worse > 0
+            else f"the last validation, after step {step:,}, was the best"
+        )
+    if trained and held_out:
+        gap = held_out.bits - trained.bits
+        least = gap - math.hypot(_half(held_out, 0), _half(trained, 1))
+        evidence |= {"held_out_bits": held_out.bits, "training_bits": trained.bits, "gap_bits": gap}
+        evidence["gap_low_bits"] = least if held_out.interval and trained.interval else None
+        found |= least > WIDE_GAP * held_out.bits
+        reasons.append(
+            f"the finished model needs {held_out.bits:.3f} bits a held-out character, {abs(gap):.3f} "
+            f"{'more' if gap >= 0 else 'less'} than one of training text (up to 0.3 more is usual)"
+        )
+    if not reasons:
+        return not_measured(failure, "it takes three validations, or the numbers of a finished run")
+    remedy = (
+        "Nothing is lost: the best checkpoint is the one that is used. To gain, train on more text, with "
+        "`--model.dropout 0.2` or a smaller `--model.d-model`, and save time by `--training.patience 3`"
+    )
+    return judged(found, failure, "; ".join(reasons), evidence, remedy)
+
+
+def memorised_text(curves: Curves, trained: Score | None, held_out: Score | None) -> Finding:
+    """Training text below what people can guess of any, and far below held-out text: recited, not predicted."""
+    failure, bits = "memorised text", dict[str, tuple[float, float]]()
+    if trained and held_out:
+        bits["finished model"] = trained.bits, held_out.bits
+    if len(curves.losses) and len(curves.validation_losses):
+        bits["last step"] = final_level(curves) / math.log(2), float(curves.validation_losses[-1]) / math.log(2)
+    if not bits:
+        return not_measured(failure, "it takes a validation")
+    recited = any(seen < LANGUAGE_BITS and seen < MEMORISED * unseen for seen, unseen in bits.values())
+    reason = "; ".join(
+        f"{model}: {seen:.3f} bits a character of training text, {unseen:.3f} held out"
+        for model, (seen, unseen) in bits.items()
+    )
+    if recited:
+        reason += "; people guess English at 0.6 to 1.3, so what costs less here, and much more held out, is recited"
+    evidence: Evidence = {
+        f"{model.replace(' ', '_')}_{split}_bits": value
+        for model, both in bits.items()
+        for split, value in zip(("training", "held_out"), both, strict=True)
+    }
+    remedy = (
+        "Quote the held-out number alone. Train on more text, for fewer steps (`--training.patience 3`), with "
+        "`--model.dropout 0.2` or a smaller `--model.d-model`"
+    )
+    return judged(recited, failure, reason, evidence, remedy)
+
+
+def repetition(samples: Sequence[str], held_out: str) -> Finding:
+    """Samples that say the same again more than 99 of 100 passages of people do; see `measure_repetition`."""
+    failure, measured = "repetition", measure_repetition(samples, held_out)
+    if isinstance(measured, str):
+        return not_measured(failure, measured)
+    reason = (
+        f"in {measured.characters:,} characters of the samples, {100 * measured.samples:.1f} % lie in a stretch of "
+        f"{STRETCH} or more that came before; of held-out text {100 * measured.people:.1f} %, and in 99 of 100 of its "
+        f"passages at most {100 * measured.people_at_most:.1f} %"
+    )
+    evidence: Evidence = {
+        "samples_repeated_share": measured.samples,
+        "people_repeated_share": measured.people,
+        "people_99_percent_quantile": measured.people_at_most,
+        "passage_characters": measured.characters,
+        "stretch_characters": STRETCH,
+    }
+    remedy = (
+        "Generate with `--temperature 1` or `--repetition-penalty 1.1`; a model that repeats itself even then has to "
+        "be trained longer, or on more text"
+    )
+    return judged(measured.samples > max(NOTICED, measured.people_at_most), failure, reason, evidence, remedy)
+
+
+def damaged_checkpoints(run: RunRecord) -> Finding:
+    """Checkpoints that do not hold what their manifests say; reads every file of them."""
+    failure, folders, damage = "damaged checkpoints", run.directory.checkpoints(), list[str]()
+    if not folders:
+        return not_measured(failure, "there is no checkpoint")
+    for folder in folders:
+        try:
+            storage.verify_folder(folder)
+        except DataMismatchError:
+            damage.append(folder.name)
+    reason = f"{', '.join(damage) or f'none of {len(folders)}'} differs from its manifest"
+    remedy = "Restore its folder from a copy, or remove it; `letterloom verify` names the file"
+    return judged(bool(damage), failure, reason, {"checkpoints": len(folders), "damaged": len(damage)}, remedy)
+
+
+def _too_few(curves: Curves) -> str:
+    return f"it takes {FEWEST_STEPS} logged steps; there are {len(curves.losses)}"
+
+
+def _entropy(text: str, length: int) -> float:
+    """Nats of a stretch of that many characters, by how often each occurs in the text itself."""
+    counts = np.array([*Counter(text[i : i + length] for i in range(len(text) - length + 1)).values()])
+    return float(np.log(counts.sum()) - (counts * np.log(counts)).sum() / counts.sum())
+
+
+def _half(score: Score, side: int) -> float:
+    """Bits from a number to the low (0) or high (1) end of its interval."""
+    return abs(score.interval[side] - score.bits) if score.interval else 0.0

@@ -1,0 +1,205 @@
+"""What a report reads of a run: its small files, each checked on the way in, so that a damaged one is named."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from letterloom import accounting
+from letterloom.config import RunConfig
+from letterloom.errors import ConfigError, DataMismatchError, RunError
+from letterloom.reporting.curves import Curves, read_curves
+from letterloom.runs.directory import RunDirectory, is_run
+from letterloom.text.tokenizers import Tokenizer
+
+SPLITS = {"validation": "held out", "training": "training"}
+
+
+@dataclass(frozen=True)
+class Score:
+    """One final number: what a character of a split costs the finished model."""
+
+    split: str  # "held out" or "training"
+    protocol: str
+    nats: float
+    interval: tuple[float, float] | None  # 95 %, bits per character
+    characters: int
+    context_length: int
+    seconds: float
+
+    @property
+    def bits(self) -> float:
+        """Bits per character."""
+        return self.nats / math.log(2)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far training has come."""
+
+    step: int
+    characters: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A text that the model wrote after a step, its prompt included."""
+
+    step: int
+    prompt: str
+    text: str
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as its files tell it, finished or not."""
+
+    directory: RunDirectory
+    config: RunConfig
+    tokenizer: Tokenizer
+    blind_nats: float  # per character, of drawing every id with equal chance
+    corpus: dict[str, Any]
+    text_sha256: str
+    environment: dict[str, Any]
+    curves: Curves
+    progress: Progress | None  # None before the first step
+    scores: tuple[Score, ...]  # none while the run is not finished
+    samples: dict[int, list[Sample]]  # by step, in the order of the prompts
+    held_out: str
+
+    @property
+    def name(self) -> str:
+        """The run directory's own name."""
+        return self.directory.path.resolve().name
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids of the tokenizer."""
+        return self.tokenizer.vocab_size
+
+    def score(self, split: str) -> Score | None:
+        """The number to show for a split: by protocol `blocks` where there is one."""
+        scores = [score for score in self.scores if score.split == split]
+        return next((score for score in scores if score.protocol == "blocks"), scores[0] if scores else None)
+
+    @property
+    def final_step(self) -> int | None:
+        """The step whose samples show the model that people use: the best checkpoint's, else the last step's."""
+        best = self.directory.linked("best")
+        step = int(best.name[5:]) if best is not None and best.name[5:].isdecimal() else None
+        return step if step in self.samples else max(self.samples, default=None)
+
+    @property
+    def final_samples(self) -> list[Sample]:
+        """The samples of that step, one a prompt."""
+        return self.samples[self.final_step] if self.final_step is not None else []
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the model."""
+        return sum(accounting.parameters(self.config.model, self.vocab_size).values())
+
+    def memory(self) -> dict[str, int]:
+        """Bytes of each thing that training holds in memory, in closed form."""
+        model, training = self.config.model, self.config.training
+        sequences = -(-training.batch_size // training.micro_batches)
+        weights = accounting.FLOAT32 * self.parameters
+        return {
+            "weights": weights,
+            "gradients": weights,
+            "optimizer state": accounting.optimizer_bytes(model, self.vocab_size, self.config.optimizer),
+            "activations": accounting.activation_bytes(model, self.vocab_size, sequences),
+        }
+
+    def checkpoint_bytes(self) -> dict[str, int]:
+        """Bytes on disk of the best checkpoint's files that are there."""
+        best = self.directory.linked("best")
+        files = ("model.safetensors", "optimizer.safetensors") if best is not None else ()
+        return {name: (best / name).stat().st_size for name in files if best and (best / name).exists()}
+
+
+def read_run(path: Path) -> RunRecord:
+    """Read a run directory.
+
+    Raises:
+        RunError, DataMismatchError: `path` is no run directory, or a file in it is missing or damaged; it is named.
+    """
+    if not is_run(path):
+        raise RunError(
+            f"{path} is not a run directory (it has no run.toml); give the folder that `letterloom train` made"
+        )
+    run = RunDirectory(path)
+    with _damage_in(run.metrics_file):
+        metrics = run.metrics()
+        curves, progress = read_curves(metrics), _progress(metrics)
+    with _damage_in(run.config_file):
+        config = run.config()
+    with _damage_in(run.evaluation_file):
+        scores = tuple(_scores(run.evaluation() or {}))
+    tokenizer, corpus = run.tokenizer(), run.corpus()
+    with _damage_in(run.path / "corpus.json"):
+        blind_nats = math.log(tokenizer.vocab_size) * corpus["ids"] / corpus["characters"]
+        text_sha256 = str(corpus["sha256"])
+    return RunRecord(
+        directory=run,
+        config=config,
+        tokenizer=tokenizer,
+        blind_nats=blind_nats,
+        corpus=corpus,
+        text_sha256=text_sha256,
+        environment=run.environment(),
+        curves=curves,
+        progress=progress,
+        scores=scores,
+        samples=_samples(run, config.training.sample_prompts),
+        held_out=run.held_out(),
+    )
+
+
+def _progress(metrics: list[dict[str, Any]]) -> Progress | None:
+    last = next((line for line in reversed(metrics) if line["kind"] == "train"), None)
+    return last and Progress(int(last["step"]), int(last["characters"]), float(last["seconds"]))
+
+
+def _scores(evaluation: dict[str, Any]) -> Iterator[Score]:
+    for split, by_protocol in evaluation.items():
+        for protocol, score in by_protocol.items():
+            interval = score["interval"]
+            yield Score(
+                split=SPLITS[split],
+                protocol=protocol,
+                nats=float(score["nats_per_character"]),
+                interval=interval and (float(interval["low"]) / math.log(2), float(interval["high"]) / math.log(2)),
+                characters=int(score["characters"]),
+                context_length=int(score["context_length"]),
+                seconds=float(score["seconds"]),
+            )
+
+
+def _samples(run: RunDirectory, prompts: tuple[str, ...]) -> dict[int, list[Sample]]:
+    """Every sample; a run whose prompts were changed may have more files than prompts, which then have none."""
+    return {
+        step: [Sample(step, prompts[i] if i < len(prompts) else "", _read_sample(file)) for i, file in enumerate(files)]
+        for step, files in run.samples().items()
+    }
+
+
+def _read_sample(file: Path) -> str:
+    try:
+        return file.read_bytes().decode()  # not read_text: it would turn a carriage return into a newline
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"cannot read the sample {file}: {error}; remove it or restore it") from None
+
+
+@contextmanager
+def _damage_in(file: Path) -> Iterator[None]:
+    """Tell which file it is that does not hold what a run writes."""
+    try:
+        yield
+    except (ConfigError, DataMismatchError) as error:
+        raise RunError(f"{file} is damaged: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise RunError(f"{file} is damaged ({type(error).__name__}: {error}); restore it from a copy") from None

@@ -1,0 +1,73 @@
+"""Repetition is counted right, is found in loops, and is not found in what people wrote."""
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from letterloom.reporting.repetition import Repetition, measure_repetition, repeated_share
+
+FOLDER = Path(os.environ.get("LETTERLOOM_CORPORA", Path(__file__).parents[2].parent / "shared" / "corpora"))
+SHAKESPEARE = FOLDER / "tinyshakespeare.txt"
+
+
+@given(st.text(alphabet="ab", max_size=40), st.integers(1, 6))
+def test_a_character_repeats_if_a_stretch_round_it_was_there_before(text: str, stretch: int) -> None:
+    starts = [i for i in range(len(text) - stretch + 1) if text.find(text[i : i + stretch]) < i]
+    covered = {j for i in starts for j in range(i, i + stretch)}
+    assert repeated_share(text, stretch) == pytest.approx(len(covered) / len(text) if text else 0)
+
+
+def test_a_loop_repeats_all_but_its_first_round() -> None:
+    assert repeated_share("and then it was over. " * 10) == pytest.approx(0.9)
+
+
+def random_text(length: int, seed: int) -> str:
+    return "".join(random.Random(seed).choices("abcdefghij ", k=length))
+
+
+def test_loops_lie_beyond_people() -> None:
+    measured = measure_repetition([random_text(100, 1) + "over and over " * 15], random_text(20_000, 2))
+    assert isinstance(measured, Repetition)
+    assert measured.samples == pytest.approx((15 * 14 - 14) / 310)
+    assert measured.people_at_most < 0.01
+    assert measured.characters == 310
+
+
+def test_passages_are_as_long_as_the_shortest_sample_and_the_held_out_text_allow() -> None:
+    held_out = random_text(6_000, 0)
+    for lengths, expected in (((190, 180, 20), 180), ((500,), 200), ((150,), 150)):
+        measured = measure_repetition([random_text(n, n) for n in lengths], held_out)
+        assert isinstance(measured, Repetition)
+        assert measured.characters == expected
+
+
+@pytest.mark.parametrize(
+    ("sample", "held_out", "told"),
+    [
+        (149, 20_000, "no sample has 150"),
+        (300, 4_499, "it takes 4,500 characters of held-out text"),
+        (0, 0, "no sample"),
+    ],
+)
+def test_what_is_too_short_is_told(sample: int, held_out: int, told: str) -> None:
+    measured = measure_repetition([random_text(sample, 0)], random_text(held_out, 1))
+    assert isinstance(measured, str)
+    assert told in measured
+
+
+@pytest.mark.skipif(not SHAKESPEARE.exists(), reason=f"{SHAKESPEARE} is not here")
+@pytest.mark.parametrize("n_samples", [1, 3])
+def test_passages_of_a_play_are_rarely_beyond_people(n_samples: int) -> None:
+    """At most 3 of 100 sets of passages, taken from all over the play, where 1 is expected at most."""
+    text, draw = SHAKESPEARE.read_text(encoding="utf-8"), random.Random(0)
+    held_out, beyond = text[1_003_854:][:20_000], 0
+    for _ in range(100):
+        starts = [draw.randrange(1_003_854 - 300) for _ in range(n_samples)]
+        measured = measure_repetition([text[start : start + 300] for start in starts], held_out)
+        assert isinstance(measured, Repetition)
+        beyond += measured.samples > measured.people_at_most
+    assert beyond <= 3

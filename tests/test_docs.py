@@ -1,0 +1,44 @@
+"""What the documents point at is there."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "letterloom"
+POINTER = re.compile(r"`([\w./-]+\.py)(?::([\w.]+))?`")
+LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+DOCUMENTS = sorted((ROOT / "docs").glob("*.md"))
+
+
+def definitions(file: Path) -> set[str]:
+    """Functions, classes and methods (`Class.method`) of a module."""
+    found = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, ast.FunctionDef)}
+    return found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_files_and_names_of_code_are_there(document: Path) -> None:
+    for path, name in POINTER.findall(document.read_text(encoding="utf-8")):
+        files = [folder / path for folder in (PACKAGE, ROOT) if (folder / path).is_file()]
+        assert files, f"{path} is neither in the package nor in the repository"
+        assert not name or name in definitions(files[0]), f"{path} defines no {name}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for place in LINK.findall(document.read_text(encoding="utf-8")):
+        assert place.startswith("https://") or (document.parent / place).exists(), place
+
+
+def test_the_data_flow_names_every_room_a_run_passes_through() -> None:
+    named = {path.split("/")[0] for path, _ in POINTER.findall((ROOT / "docs" / "data-flow.md").read_text())}
+    rooms = {"cli", "text", "model", "runs", "evaluation", "generation", "training", "reference"}
+    assert rooms <= named
