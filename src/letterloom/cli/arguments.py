@@ -1,6 +1,7 @@
 """Arguments that several commands take."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from cyclopts import Parameter, Token, UnknownOptionError
@@ -40,3 +41,30 @@ Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Json = Annotated[bool, Parameter(name="--json", help="Print one JSON object.", negative=())]
 Unknown = Annotated[api.Unknown, Parameter(help="What to do with characters the model does not know.")]
 Device = Annotated[str, Parameter(help="auto, cpu, mps, cuda or cuda:N.")]
+
+
+@dataclass(frozen=True)
+class GenerationOptions:
+    """How a text is drawn: the options of `api.Model.stream` that are flags here and commands in the REPL."""
+
+    max_new_tokens: Annotated[
+        WholeNumber,
+        Parameter(
+            name=("--max-new-tokens", "--length", "-n"), help="Characters (of a byte model: bytes) to write at most."
+        ),
+    ] = 500
+    temperature: Annotated[float, Parameter(help="0 takes the likeliest each time.")] = 0.8
+    top_k: Annotated[WholeNumber | None, Parameter(help="Draw from the k likeliest.")] = None
+    top_p: Annotated[float, Parameter(help="Draw from the fewest likeliest with this share of the probability.")] = 1.0
+    min_p: Annotated[float, Parameter(help="Draw from those at least this times as likely as the likeliest.")] = 0.0
+    repetition_penalty: Annotated[float, Parameter(help="Above 1: discourage what the context holds already.")] = 1.0
+    seed: Annotated[WholeNumber, Parameter(help="Equal seeds give equal texts.")] = 0
+    stop: Annotated[
+        tuple[str, ...],
+        Parameter(help="End before this string; may be given several times.", negative=(), allow_leading_hyphen=True),
+    ] = ()
+    unknown: Unknown = "error"
+
+
+DEFAULTS = GenerationOptions()
+Options = Annotated[GenerationOptions, Parameter(name="*")]
