@@ -13,6 +13,7 @@ from letterloom.errors import ResourceError
 
 FLOAT32 = 4  # bytes
 Shape = tuple[int, ...]
+_HIDDEN_KEPT = {"relu": 1, "gelu": 2, "gelu_tanh": 2, "relu_squared": 2, "swiglu": 4}  # hidden layers that an MLP keeps
 
 
 @dataclass(frozen=True)
@@ -81,27 +82,68 @@ def training_flops(config: ModelConfig, vocab_size: int, context: int) -> int:
     return 3 * forward_flops(config, vocab_size, context)
 
 
-def training_bytes(config: ModelConfig, vocab_size: int, optimizer: OptimizerConfig) -> int:
-    """Bytes of weights, gradients and optimizer state, all in float32; activations are not in it.
+def optimizer_bytes(config: ModelConfig, vocab_size: int, optimizer: OptimizerConfig) -> int:
+    """Bytes of an optimizer's state, in float32.
 
     AdamW keeps two values a parameter; SGD one if it has momentum; Muon one for each weight of the blocks' matrices.
     """
     total = sum(parameters(config, vocab_size).values())
     matrices = config.n_layers * _weights(config)
     state = {"adamw": 2 * total, "sgd": total if optimizer.momentum else 0, "muon": 2 * total - matrices}
-    return FLOAT32 * (2 * total + state[optimizer.name])
+    return FLOAT32 * state[optimizer.name]
 
 
-def activation_bytes(config: ModelConfig, vocab_size: int, context: int, value_bytes: int = FLOAT32) -> int:
-    """Bytes that a backward pass needs of the forward pass over one sequence, at the least.
+def training_bytes(config: ModelConfig, vocab_size: int, optimizer: OptimizerConfig) -> int:
+    """Bytes of weights, gradients and optimizer state, all in float32; activations are not in it."""
+    weights = FLOAT32 * sum(parameters(config, vocab_size).values())
+    return 2 * weights + optimizer_bytes(config, vocab_size, optimizer)
 
-    The input of each matrix product, the MLP's hidden layer before its activation, and the log-probabilities. What
-    norms and dropout keep, and what the backward pass takes for itself, comes on top.
+
+def activations(config: ModelConfig, vocab_size: int, sequences: int = 1) -> dict[str, int]:
+    """Bytes that autograd keeps of a forward pass for the backward pass, by component (all its copies).
+
+    It is exact for full contexts in float32 on a CPU, not compiled; views of the parameters are not counted. Each
+    product keeps its input, most functions their input or their result, dropout a factor for each value.
     """
-    d, f = config.d_model, config.d_hidden
-    attention = 5 * d  # its input, queries, keys, values, and the output's input
-    mlp = d + (4 if config.activation == "swiglu" else 2) * f
-    return value_bytes * context * (config.n_layers * (attention + mlp) + d + vocab_size)
+    d, n, v, t = config.d_model, config.n_layers, vocab_size, config.context_length
+    norm = d + 2 if config.norm == "layernorm" else 2 * d + 1  # mean and scale; or scale, and what the weights multiply
+    post_norm = norm if config.norm_placement == "before_and_after" else 0
+    dropout = d if config.dropout else 0
+    hidden = _HIDDEN_KEPT[config.activation]
+    if config.mlp_dropout:
+        hidden += 2 if config.activation == "relu" else 1  # only relu's result was also the input of the product
+    kept = {  # values for each character; an id is as long as two
+        "token embedding": 2 + dropout,
+        "smear": d if config.token_smear else 0,
+        "attention norm": n * norm,
+        "attention": n * (d + _heads_kept(config, sequences) + d + dropout),
+        "attention post norm": n * post_norm,
+        "MLP norm": n * norm,
+        "MLP": n * (d + hidden * config.d_hidden + dropout),
+        "MLP post norm": n * post_norm,
+        "final norm": norm,
+        "head": d + (v if config.logit_soft_cap is not None else 0),
+        "loss": v + 2,
+    }
+    total = {name: FLOAT32 * sequences * t * values for name, values in kept.items() if values}
+    if config.token_smear:
+        total["smear"] += FLOAT32 * sequences * 2 * d  # the two characters before the first
+    total["loss"] += FLOAT32  # the number of targets
+    return total
+
+
+def activation_bytes(config: ModelConfig, vocab_size: int, sequences: int = 1) -> int:
+    """Bytes that autograd keeps of a forward pass over `sequences` full contexts; see `activations`."""
+    return sum(activations(config, vocab_size, sequences).values())
+
+
+def masked_model_bytes(config: ModelConfig, vocab_size: int) -> int:
+    """Bytes of a float32 model whose every head also holds a T x T mask of floats, as lectures on GPTs write it.
+
+    Their "model size" counts those masks. This package's models have none.
+    """
+    masks = config.n_layers * config.n_heads * config.context_length**2
+    return FLOAT32 * (sum(parameters(config, vocab_size).values()) + masks)
 
 
 def cache_bytes(config: ModelConfig, batch_size: int = 1, value_bytes: int = FLOAT32) -> int:
@@ -137,7 +179,7 @@ def require_memory(
         purpose, state, activations = "using", FLOAT32 * total, 0
     else:
         purpose, state = "training", training_bytes(config, vocab_size, optimizer)
-        activations = sequences * activation_bytes(config, vocab_size, config.context_length, value_bytes=2)
+        activations = _least_activation_bytes(config, vocab_size, sequences)
     there = physical_memory() if available is None else available
     if state + activations <= there:
         return
@@ -154,6 +196,32 @@ def require_memory(
 def physical_memory() -> int:
     """Bytes of memory this machine has."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _least_activation_bytes(config: ModelConfig, vocab_size: int, sequences: int) -> int:
+    """What no precision and no kernel does without: inputs of products, hidden layers, log-probabilities, in 2 bytes.
+
+    What norms and dropout keep, and what the backward pass takes for itself, comes on top.
+    """
+    d = config.d_model
+    block = 6 * d + _HIDDEN_KEPT[config.activation] * config.d_hidden  # both inputs, queries, keys, values, attended
+    return 2 * sequences * config.context_length * (config.n_layers * block + d + vocab_size)
+
+
+def _heads_kept(config: ModelConfig, sequences: int) -> int:
+    """Values that attention keeps for each character between its two projections, of which the first makes 3 D."""
+    d, h = config.d_model, config.n_heads
+    norms = 2 * h if config.qk_norm else 0
+    if not config.dropout:  # PyTorch's fused kernel for CPUs, which knows no dropout
+        made = (
+            config.qk_norm or config.positions == "rotary"
+        )  # new queries and keys beside the values in the projection
+        copied = made and h > 1  # then the result lies head by head, and is copied for the output projection
+        return 3 * d + (2 * d if made else 0) + (d if copied else 0) + norms + h  # and the log-sums of the softmax
+    apart = sequences > 1 and h > 1  # then the values are copied, and the projection need not be kept for them
+    projection = 3 * d if config.qk_norm or not apart else 0
+    scaled = 2 * d + (d if apart else 0)  # queries and keys, and the copied values
+    return projection + scaled + norms + 3 * h * config.context_length  # softmax, its dropout, and their product
 
 
 def _weights(config: ModelConfig) -> int:

@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 
 from letterloom import api
-from letterloom.config import build_config
 from letterloom.evaluation.verification import Comparison
-from letterloom.recipes import recipe_names
 from letterloom.text.corpora import CORPORA
 
 
@@ -155,13 +153,3 @@ def test_corpora_are_listed(call: Any) -> None:
     out = call("corpora").out
     assert all(corpus["name"] in out and corpus["licence"] in out for corpus in listed)
     assert all(corpus["url"] in out for corpus in listed if corpus["url"])  # in a pipe no line is folded
-
-
-def test_recipes_are_listed_whole(call: Any) -> None:
-    listed = json.loads(call("recipes", "--json").out)["recipes"]
-    assert [recipe["name"] for recipe in listed] == recipe_names()
-    for recipe in listed:
-        assert recipe["description"]
-        build_config(recipe["settings"])
-    out = call("recipes").out
-    assert all(recipe["name"] in out for recipe in listed)

@@ -16,7 +16,9 @@ import letterloom
 from letterloom import api, cli
 from letterloom.errors import LetterloomError
 
-COMMANDS = ["train", "resume", "generate", "evaluate", "verify", "report", "corpora", "recipes"]
+COMMANDS = [
+    *("train", "resume", "generate", "repl", "evaluate", "verify", "report", "profile", "corpora", "recipes"),
+]
 HEAVY = {"torch", "scipy", "matplotlib", "numpy", "jinja2", "requests"}
 
 
@@ -87,7 +89,7 @@ def test_usage_errors_are_one_line_that_names_the_word_and_the_nearest_one(
     assert all(word in result.error for word in [*words, "--help"])
 
 
-@pytest.mark.parametrize("command", ["resume", "generate", "evaluate", "verify", "report"])
+@pytest.mark.parametrize("command", ["resume", "generate", "repl", "evaluate", "verify", "report"])
 class TestRunArgument:
     def test_a_missing_run_is_told(self, call: Any, command: str, tmp_path: Path) -> None:
         result = call(command, tmp_path / "nowhere")
@@ -156,10 +158,10 @@ def test_python_m_and_exit_codes_of_the_process() -> None:
     _, error = wrong.communicate()
     assert wrong.returncode == 2
     assert error.startswith("letterloom: error: ")
-    right = process("recipes", "--json")
+    right = process("corpora", "--json")
     output, error = right.communicate()
     assert (right.returncode, error) == (0, "")
-    assert json.loads(output)["recipes"]
+    assert json.loads(output)["corpora"]
 
 
 def test_a_reader_that_leaves_ends_generation_cleanly(tiny_run: Path) -> None:
@@ -205,7 +207,7 @@ def test_a_reader_that_leaves_ends_help_cleanly() -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.mark.parametrize(("closing", "arguments", "exit_code"), [(">&-", "recipes", 0), ("2>&-", "resume nowhere", 2)])
+@pytest.mark.parametrize(("closing", "arguments", "exit_code"), [(">&-", "corpora", 0), ("2>&-", "resume nowhere", 2)])
 def test_a_closed_stream_changes_no_exit_code(closing: str, arguments: str, exit_code: int) -> None:
     command = f"exec {shlex.quote(sys.executable)} -m letterloom {arguments} {closing}"
     done = subprocess.run(["sh", "-c", command], capture_output=True, check=False)

@@ -21,9 +21,11 @@ _COMMANDS = {  # name: (what it does, what it takes, an example)
     "train": ("Train a model on a text and measure it.", "[CORPUS ...]", "hamlet.txt --minutes 4 --out runs/hamlet"),
     "resume": ("Continue a run that was stopped, as if it never had been.", "RUN", "runs/hamlet"),
     "generate": ("Write text with a trained model.", "RUN", "latest --prompt HAMLET: -n 300 --temperature 0.7"),
+    "repl": ("Continue what you type, with a trained model.", "RUN", "latest --temperature 0.7"),
     "evaluate": ("Measure a model: nats and bits per character.", "RUN [CORPUS ...]", "latest --protocol sliding"),
     "verify": ("Check a run's files, and its model against the NumPy reference.", "RUN", "latest"),
-    "report": ("Write the report of a run again.", "RUN", "latest"),
+    "report": ("Write the report of a run again, or one of several runs.", "RUN [RUN ...]", "runs/a runs/b --out ab"),
+    "profile": ("Tell what a model is made of and costs.", "RECIPE|RUN [CORPUS ...]", "lecture-small --json"),
     "corpora": ("List the corpora that are known by name.", "", ""),
     "recipes": ("List the recipes: complete settings by name.", "", ""),
 }

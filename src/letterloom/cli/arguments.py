@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, Token, UnknownOptionError
 
-from letterloom import api
+from letterloom import trained
 from letterloom.cli import app
 
 
@@ -39,13 +39,13 @@ RunName = Annotated[str, Parameter(help="A run directory, a checkpoint folder, o
 WholeNumber = Annotated[int, Parameter(converter=_whole_number)]
 Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Json = Annotated[bool, Parameter(name="--json", help="Print one JSON object.", negative=())]
-Unknown = Annotated[api.Unknown, Parameter(help="What to do with characters the model does not know.")]
+Unknown = Annotated[trained.Unknown, Parameter(help="What to do with characters the model does not know.")]
 Device = Annotated[str, Parameter(help="auto, cpu, mps, cuda or cuda:N.")]
 
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """How a text is drawn: the options of `api.Model.stream` that are flags here and commands in the REPL."""
+    """How a text is drawn: the options of `trained.Model.stream` that are flags here and commands in the REPL."""
 
     max_new_tokens: Annotated[
         WholeNumber,

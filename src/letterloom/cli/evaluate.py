@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from letterloom import api
+from letterloom import api, trained
 from letterloom.cli.arguments import Corpus, Device, Json, RunName, Unknown
 from letterloom.cli.output import evaluation_lines, print_json, print_lines
 
@@ -14,10 +14,10 @@ def evaluate(
     /,
     *corpus: Corpus,
     protocol: Annotated[
-        api.Protocol, Parameter(help="Windows that start cold, or 3/4 of the context kept.")
+        trained.Protocol, Parameter(help="Windows that start cold, or 3/4 of the context kept.")
     ] = "blocks",
     split: Annotated[
-        api.Split, Parameter(help="Which part of the run's own text, where no CORPUS is given.")
+        trained.Split, Parameter(help="Which part of the run's own text, where no CORPUS is given.")
     ] = "validation",
     unknown: Unknown = "error",
     device: Device = "auto",

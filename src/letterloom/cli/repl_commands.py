@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from letterloom import api
+from letterloom import trained
 from letterloom.cli.arguments import GenerationOptions
 from letterloom.cli.output import print_lines, print_table
 from letterloom.cli.repl_session import Session, shown
@@ -93,7 +93,7 @@ def tell(message: str) -> None:
     print(f"letterloom: {escape_controls(' '.join(message.split()))}", file=sys.stderr)
 
 
-def model_lines(model: api.Model) -> dict[str, str]:
+def model_lines(model: trained.Model) -> dict[str, str]:
     """What a model is, for `print_lines`."""
     config, unit = model.checkpoint.config, model.checkpoint.config.text.tokenizer
     return {
@@ -154,7 +154,7 @@ def _strings(text: str) -> tuple[str, ...]:
 
 
 def _choice(text: str) -> str:
-    if text not in get_args(api.Unknown):
+    if text not in get_args(trained.Unknown):
         raise ValueError
     return text
 
@@ -180,7 +180,7 @@ COMMANDS = {
     "/length": _setting("/length", "a whole number", "300", int),
     "/seed": _setting("/seed", "a whole number", "1", int),
     "/stop": _setting("/stop", "words, strings in double quotes, or off", r'"\n\n" END', _strings),
-    "/unknown": _setting("/unknown", " or ".join(get_args(api.Unknown)), "skip", _choice),
+    "/unknown": _setting("/unknown", " or ".join(get_args(trained.Unknown)), "skip", _choice),
     "/settings": Command(_settings, "Show the model and all settings."),
     "/save": Command(
         _save,

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from letterloom import api, storage
+from letterloom import api, storage, trained
 from letterloom.cli.arguments import GenerationOptions
 from letterloom.errors import ConfigError
 from letterloom.generation.terminal import escape_controls
@@ -27,7 +27,7 @@ class Session:
         ConfigError: an option is out of range.
     """
 
-    model: api.Model
+    model: trained.Model
     device: str
     options: GenerationOptions
     sample: int = 0

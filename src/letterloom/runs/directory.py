@@ -78,8 +78,13 @@ class RunDirectory:
         return link.resolve() if link.exists() else None
 
     def config(self) -> RunConfig:
-        """The run's settings."""
-        return build_config(read_toml(self.config_file))
+        """The run's settings, every one of which was written: an emptied file is no run of default settings."""
+        written = read_toml(self.config_file)
+        lacking = sorted(set(RunConfig.model_fields) - set(written))
+        if lacking:
+            told = f"{self.config_file} is damaged: it lacks {', '.join(lacking)}"
+            raise DataMismatchError(f"{told}; restore it from a copy")
+        return build_config(written)
 
     def tokenizer(self) -> Tokenizer:
         """The run's tokenizer."""

@@ -1,0 +1,196 @@
+"""The profile of a model: what it is made of and what it costs, computed, and measured beside that.
+
+`figures` has every number with its unit in its name; `letterloom.reporting.tables` sets them for readers.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from letterloom import __version__, accounting, storage
+from letterloom.config import ModelConfig, RunConfig
+from letterloom.reporting.comparison import Measured, compare
+from letterloom.reporting.outline import draw, outline
+from letterloom.text.batches import steps_per_epoch
+
+SHAKESPEARE_VOCABULARY, SHAKESPEARE_TRAINING = 65, 1_003_854  # characters of the text published figures are for
+TEMPERATURE = 0.8  # with which text is drawn by default
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a profile is made from."""
+
+    name: str
+    about: str
+    config: RunConfig
+    vocab_size: int | None  # None where a damaged run does not tell it
+    training_ids: int | None = SHAKESPEARE_TRAINING  # of the training split: an epoch
+    measured: Measured | None = None
+    notes: tuple[str, ...] = ()  # what was chosen
+    problems: tuple[str, ...] = ()  # what could not be told, and why
+
+
+def figures(profile: Profile) -> dict[str, Any]:
+    """Every figure of a profile by section, units in the names; None for what cannot be told.
+
+    Memory is for float32; "characters" are ids, so of a byte model bytes.
+    """
+    config, vocab_size, measured = profile.config, profile.vocab_size, profile.measured
+    told: dict[str, Any] = {
+        "name": profile.name,
+        "about": profile.about,
+        "notes": list(profile.notes),
+        "problems": list(profile.problems),
+        "architecture": draw(outline(config.model, vocab_size)),
+        "dimensions": _dimensions(config.model, vocab_size),
+        "parameters": None,
+        "memory": None,
+        "computation": None,
+        "training": _training(profile),
+        "inference": _inference(config.model),
+        "measured": None,
+        "comparison": None,
+        "settings": config.model_dump(mode="json"),
+        "letterloom": __version__,
+    }
+    if vocab_size is None:
+        return told
+    told["parameters"] = _parameters(config.model, vocab_size)
+    told["memory"] = memory = _memory(config, vocab_size)
+    told["computation"] = computation = _computation(config, vocab_size)
+    if measured is not None:
+        told["measured"] = _measured(measured, config, computation["training_flops_per_step"])
+        told["comparison"] = compare(config, memory, computation["training_flops_per_step"], measured)
+    return told
+
+
+def planned_steps(config: RunConfig, training_ids: int | None, seconds_per_step: float | None = None) -> float | None:
+    """Steps after which a run ends, by the nearest of its limits; None where none can be told in steps.
+
+    A limit in epochs needs the ids of the training split, one in minutes the seconds of a step.
+    """
+    training = config.training
+    limits = [float(training.max_steps)] if training.max_steps else []
+    if training.max_epochs and training_ids:
+        epoch = steps_per_epoch(training_ids, training.batch_size, config.model.context_length)
+        limits.append(training.max_epochs * epoch)
+    if training.max_minutes and seconds_per_step:
+        limits.append(60 * training.max_minutes / seconds_per_step)
+    return min(limits, default=None)
+
+
+def micro_batch(config: RunConfig) -> int:
+    """Sequences that go through the model at a time in training."""
+    return -(-config.training.batch_size // config.training.micro_batches)
+
+
+def write_profile(profile: Profile, folder: Path) -> dict[str, Path]:
+    """Write profile.md and profile.html; the page stands alone: no script, nothing loaded.
+
+    Raises:
+        RunError, ResourceError: the folder cannot be written, or the disk is full.
+    """
+    from letterloom.reporting.page import render
+    from letterloom.reporting.tables import tables
+
+    told = figures(profile)
+    content = told | {"tables": tables(told)}
+    files = {kind: folder / f"profile.{suffix}" for kind, suffix in (("markdown", "md"), ("page", "html"))}
+    for file in files.values():
+        storage.write_file(file, render(f"{file.name}.jinja", content))
+    return files
+
+
+def _dimensions(config: ModelConfig, vocab_size: int | None) -> dict[str, Any]:
+    return {
+        "vocab_size": vocab_size,
+        "d_model": config.d_model,
+        "context_length": config.context_length,
+        "n_layers": config.n_layers,
+        "n_heads": config.n_heads,
+        "d_head": config.d_head,
+        "d_ff": config.d_hidden,
+    }
+
+
+def _parameters(config: ModelConfig, vocab_size: int) -> dict[str, Any]:
+    components = accounting.components(config, vocab_size)
+    return {
+        "total": sum(component.count for component in components),
+        "components": [
+            {"name": c.name, "calculation": c.calculation, "each": c.each, "copies": c.copies, "count": c.count}
+            for c in components
+        ],
+    }
+
+
+def _memory(config: RunConfig, vocab_size: int) -> dict[str, Any]:
+    model, sequences = config.model, micro_batch(config)
+    weights = accounting.FLOAT32 * sum(accounting.parameters(model, vocab_size).values())
+    parts = {
+        "weights_bytes": weights,
+        "gradients_bytes": weights,
+        "optimizer_state_bytes": accounting.optimizer_bytes(model, vocab_size, config.optimizer),
+        "averaged_weights_bytes": weights if config.training.ema_decay else 0,
+        "activations_bytes": accounting.activation_bytes(model, vocab_size, sequences),
+    }
+    return parts | {
+        "training_bytes": sum(parts.values()),
+        "activations_by_component_bytes": accounting.activations(model, vocab_size, sequences),
+        "activations_of_sequences": sequences,
+        "cache_bytes": accounting.cache_bytes(model),
+        "masked_model_bytes": accounting.masked_model_bytes(model, vocab_size),
+    }
+
+
+def _computation(config: RunConfig, vocab_size: int) -> dict[str, float]:
+    model, length = config.model, config.model.context_length
+    sequence = accounting.training_flops(model, vocab_size, length)
+    return {
+        "forward_flops_per_character": accounting.forward_flops(model, vocab_size, length) / length,
+        "training_flops_per_character": sequence / length,
+        "training_flops_per_step": config.training.batch_size * sequence,
+    }
+
+
+def _training(profile: Profile) -> dict[str, Any]:
+    config, vocab_size = profile.config, profile.vocab_size
+    seconds = profile.measured.seconds_per_step if profile.measured else None
+    planned = planned_steps(config, profile.training_ids, seconds)
+    steps = None if planned is None else math.ceil(planned)
+    return {
+        "batch_sequences": config.training.batch_size,
+        "batch_characters": config.training.batch_size * config.model.context_length,
+        "steps": steps,
+        "seconds": None if planned is None or seconds is None else planned * seconds,
+        "loss": "cross-entropy",
+        "loss_of_blind_guessing_nats": None if vocab_size is None else math.log(vocab_size),
+    }
+
+
+def _inference(config: ModelConfig) -> dict[str, Any]:
+    from letterloom.model.inference import window_jump  # with torch, which a list of recipes does without
+
+    return {
+        "temperature": TEMPERATURE,
+        "window_characters": config.context_length,
+        "window_jump_characters": window_jump(config.context_length),
+        "cache_bytes": accounting.cache_bytes(config),
+    }
+
+
+def _measured(measured: Measured, config: RunConfig, flops: float) -> dict[str, Any]:
+    speed, peak = flops / measured.seconds_per_step, measured.product_flops_per_second
+    return {
+        "source": measured.source,
+        "steps": measured.steps,
+        "seconds_per_step": measured.seconds_per_step,
+        "characters_per_second": config.training.batch_size * config.model.context_length / measured.seconds_per_step,
+        "flops_per_second": speed,
+        "product_flops_per_second": peak,
+        "share_of_product_speed": speed / peak if peak else None,
+        "memory": {f"{name}_bytes": count for name, count in measured.bytes.items()},
+        "environment": dict(measured.environment),
+    }

@@ -1,0 +1,120 @@
+"""The profile of a run from whatever is left of its files: what is damaged is named, the rest is told."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+
+from letterloom import storage
+from letterloom.errors import DataMismatchError, LetterloomError
+from letterloom.reporting.comparison import Measured
+from letterloom.reporting.profile import Profile
+from letterloom.runs.directory import RunDirectory, is_checkpoint, is_run
+
+T = TypeVar("T")
+
+
+def profile_run(path: Path) -> Profile:
+    """Profile a run directory, or a checkpoint folder, however damaged.
+
+    Settings and vocabulary are taken from the run, else from its newest whole checkpoint.
+
+    Raises:
+        DataMismatchError: no settings are left, so nothing can be told.
+    """
+    problems: list[str] = []
+    run = _run_of(path)
+    checkpoints = [path] if is_checkpoint(path) else list(reversed(RunDirectory(path).checkpoints()))
+    places = [path, *(folder for folder in checkpoints if _is_whole(folder, problems) and folder != path)]
+    config = _first_of(places, "run.toml", RunDirectory.config, problems)
+    if config is None:
+        raise DataMismatchError(f"nothing can be told of {path}: {'; '.join(problems)}")
+    corpus = _read(run.path / "corpus.json", run.corpus, problems) if run else None
+    vocab_size = _first_of(places, "tokenizer.json", lambda place: place.tokenizer().vocab_size, problems)
+    training_ids = None
+    if run and corpus is not None:
+        file = run.path / "corpus.json"
+        training_ids = _read(file, lambda: int(corpus["split"]["train"]["ids"]), problems)
+        if vocab_size is None:
+            vocab_size = _read(file, lambda: int(corpus["vocab_size"]), problems)
+    return Profile(
+        name=str(path),
+        about="a checkpoint by itself, without the log of its run" if run is None else "a run, as its files tell",
+        config=config,
+        vocab_size=vocab_size,
+        training_ids=training_ids,
+        measured=_measured(run, problems) if run else None,
+        problems=tuple(problems),
+    )
+
+
+def looks_like_a_run(path: Path) -> bool:
+    """Whether a folder is a run or a checkpoint, or what is left of one."""
+    left = ("run.toml", "metrics.jsonl", "tokenizer.json", "checkpoints")
+    return is_checkpoint(path) or any((path / name).exists() for name in left)
+
+
+def _run_of(path: Path) -> RunDirectory | None:
+    """The run that a path is, or that a checkpoint lies in."""
+    if not is_checkpoint(path):
+        return RunDirectory(path)
+    folder = path.resolve().parent.parent
+    return RunDirectory(folder) if is_run(folder) else None
+
+
+def _is_whole(checkpoint: Path, problems: list[str]) -> bool:
+    try:
+        storage.verify_folder(checkpoint)
+    except LetterloomError as error:
+        problems.append(str(error))
+        return False
+    return True
+
+
+def _first_of(places: Sequence[Path], name: str, read: Callable[[RunDirectory], T], problems: list[str]) -> T | None:
+    """What the file of that name holds in the first place where it can be read; None where it cannot in any."""
+    failed: list[str] = []
+    for place in places:
+        found = _read(place / name, partial(read, RunDirectory(place)), failed)
+        if found is not None:
+            problems += [f"{problem}; that of {place.name} is used in its place" for problem in failed]
+            return found
+    problems += failed
+    return None
+
+
+def _measured(run: RunDirectory, problems: list[str]) -> Measured | None:
+    """The median time of a step in the metrics log; None where none is logged, or the log is damaged."""
+    environment = _read(run.path / "environment.json", run.environment, problems)
+    if not run.metrics_file.exists():
+        problems.append(f"{run.metrics_file} is missing, and with it the time of a step; restore it from a copy")
+        return None
+    times = _read(run.metrics_file, lambda: _step_times(run.metrics()), problems)
+    if not times:
+        return None
+    source = f"the steps of {run.metrics_file.name}, where and when the run was trained"
+    return Measured(statistics.median(times), len(times), source, environment or {})
+
+
+def _step_times(metrics: list[dict[str, Any]]) -> list[float]:
+    """Seconds from each logged step to the next; the median ignores those into which a validation fell."""
+    logged = [(0, 0.0)] + [(line["step"], float(line["seconds"])) for line in metrics if line["kind"] == "train"]
+    return [
+        (later[1] - earlier[1]) / (later[0] - earlier[0])
+        for earlier, later in pairwise(logged)
+        if later[0] > earlier[0]
+    ]
+
+
+def _read(file: Path, read: Callable[[], T], problems: list[str]) -> T | None:
+    """What `read` makes of a file; where it cannot, None and a line more among the problems."""
+    try:
+        return read()
+    except LetterloomError as error:
+        told = str(error)
+        problems.append(told if str(file) in told else f"{file}: {told}")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # intact, and not what a run writes
+        problems.append(f"{file} is damaged ({type(error).__name__}: {error}); restore it from a copy")
+    return None

@@ -1,0 +1,81 @@
+"""How long a training step takes on this machine, measured once and remembered; torch is needed to measure alone."""
+
+import hashlib
+import json
+import logging
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from letterloom import __version__, storage
+from letterloom.config import RunConfig
+from letterloom.errors import LetterloomError
+from letterloom.text.corpora import cache_folder
+
+SECONDS = 0.5  # of steps, for each configuration
+BUSY = 0.5  # load a core from which on other work is told of
+log = logging.getLogger("letterloom")
+
+
+def step_seconds(configs: Mapping[str, RunConfig], vocab_size: int, again: bool = False) -> dict[str, float]:
+    """Seconds of a training step of each configuration, by its name; one that cannot be measured is told and left out.
+
+    What was measured stays in the cache, under a key of the machine, the versions and the settings.
+
+    Args:
+        configs: What to measure, by name.
+        vocab_size: Of every model.
+        again: Measure even what is known.
+    """
+    file = cache_folder() / "measured" / "steps.json"
+    known = _read(file)
+    keys = {name: _key(config, vocab_size) for name, config in configs.items()}
+    missing = [name for name, key in keys.items() if again or key not in known]
+    if missing and (note := busy()):
+        log.warning("%s; `letterloom recipes --measure` measures again", note)
+    for place, name in enumerate(missing, start=1):
+        log.warning("measuring %s (%d of %d) ...", name, place, len(missing))
+        try:
+            known[keys[name]] = _measure(configs[name], vocab_size)
+        except LetterloomError as error:
+            log.warning("%s cannot be measured here: %s", name, error)
+    if missing:
+        try:
+            storage.write_json(file, known)
+        except LetterloomError as error:
+            log.warning("%s; the times measured are not kept (LETTERLOOM_CACHE names another folder)", error)
+    return {name: known[key] for name, key in keys.items() if key in known}
+
+
+def busy() -> str | None:
+    """A line that says so where other work keeps this machine busy; call it before working."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load <= BUSY * cores:
+        return None
+    return f"other work keeps this machine busy (load {load:.1f} on {cores} cores): times may be too long"
+
+
+def _measure(config: RunConfig, vocab_size: int) -> float:
+    from letterloom.training.hardware import resolve_hardware
+    from letterloom.training.measurement import measure
+
+    return measure(resolve_hardware(config), vocab_size, SECONDS, memory=False).seconds_per_step
+
+
+def _read(file: Path) -> dict[str, float]:
+    """What is remembered; a damaged file is as good as none."""
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+        return {str(key): float(seconds) for key, seconds in known.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _key(config: RunConfig, vocab_size: int) -> str:
+    """A hash of all that the time depends on."""
+    machine = [platform.node(), platform.machine(), os.cpu_count(), os.environ.get("CUDA_VISIBLE_DEVICES")]
+    versions = [__version__, version("torch"), platform.python_version()]
+    settings = config.model_dump(mode="json", include={"model", "optimizer", "training"})
+    return hashlib.sha256(json.dumps([machine, versions, settings, vocab_size]).encode()).hexdigest()

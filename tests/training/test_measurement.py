@@ -1,0 +1,148 @@
+"""What is measured against the closed forms, and what is remembered of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.distributed._tools.mem_tracker import MemTracker
+
+from letterloom import accounting
+from letterloom.config import RunConfig, build_config
+from letterloom.errors import ResourceError
+from letterloom.training import estimates
+from letterloom.training.estimates import step_seconds
+from letterloom.training.learner import Learner
+from letterloom.training.measurement import measure
+
+TINY = {"context_length": 16, "d_model": 32, "n_layers": 2, "n_heads": 2}
+FIXED = {"device": "cpu", "precision": "fp32", "products": "matmul", "threads": 1, "batch_size": 6, "max_steps": 9}
+
+
+def configuration(model: dict[str, Any], optimizer: dict[str, Any], training: dict[str, Any]) -> RunConfig:
+    return build_config({"model": TINY | model, "optimizer": optimizer, "training": FIXED | training})
+
+
+CONFIGURATIONS = {
+    "adamw": configuration({}, {"name": "adamw"}, {}),
+    "sgd": configuration({"activation": "relu"}, {"name": "sgd"}, {}),
+    "momentum": configuration({"tied_head": False}, {"name": "sgd", "momentum": 0.9}, {}),
+    "muon": configuration(
+        {"activation": "relu_squared", "norm": "rmsnorm", "positions": "rotary", "qk_norm": True},
+        {"name": "muon"},
+        {"products": "convolution"},
+    ),
+    "dropout": configuration({"dropout": 0.1, "mlp_dropout": 0.1, "activation": "swiglu"}, {}, {}),
+    "micro-batches": configuration({}, {}, {"micro_batches": 4}),
+    "averaged": configuration({}, {}, {"ema_decay": 0.9}),
+}
+
+
+@pytest.mark.parametrize("config", CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
+def test_memory_is_what_the_closed_forms_say(config: RunConfig) -> None:
+    found = measure(config, 65, seconds=0.0).bytes
+    weights = 4 * sum(accounting.parameters(config.model, 65).values())
+    sequences = -(-config.training.batch_size // config.training.micro_batches)
+    assert found["weights"] == found["gradients"] == weights
+    assert found["optimizer_state"] == pytest.approx(
+        accounting.optimizer_bytes(config.model, 65, config.optimizer), rel=0.02
+    )
+    activations = accounting.activation_bytes(config.model, 65, sequences)
+    assert found["activations"] == pytest.approx(activations, rel=0.02)
+    assert found["peak"] > weights + activations
+    assert found["process"] > found["peak"]
+    assert found.get("averaged_weights", weights) == weights
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "muon", "dropout"])
+def test_the_peak_is_that_of_pytorchs_own_tracker(name: str) -> None:
+    config = CONFIGURATIONS[name]
+    learner = Learner(config, 65)
+    ids = np.random.default_rng(0).integers(65, size=(config.training.batch_size, config.model.context_length))
+    learner.update(ids, ids, 0, 0.0)
+    tracker = MemTracker()
+    tracker.track_external(learner.model, *learner.optimizers)
+    with tracker:
+        learner.update(ids, ids, 1, 0.0)
+    total = tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"]
+    assert measure(config, 65, seconds=0.0).bytes["peak"] == pytest.approx(total, rel=0.01)
+
+
+def test_the_speed_is_of_at_least_two_steps_and_the_threads_are_given_back() -> None:
+    before = torch.get_num_threads()
+    config = configuration({}, {}, {"threads": before + 1})
+    found = measure(config, 65, seconds=0.0, memory=False)
+    assert found.steps == 2
+    assert found.seconds_per_step > 0
+    assert (found.product_flops_per_second or 0) > 0
+    assert found.bytes == {}
+    assert found.environment["threads"] == before + 1
+    assert torch.get_num_threads() == before
+
+
+def test_what_cannot_fit_is_refused_before_it_is_tried() -> None:
+    with pytest.raises(ResourceError, match="takes at least"):
+        measure(configuration({"d_model": 1_000_000, "n_layers": 1000}, {}, {}), 65)
+
+
+class TestEstimates:
+    @pytest.fixture
+    def measured(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
+        """What was measured, in place of measuring it, with a cache of its own."""
+        monkeypatch.setenv("LETTERLOOM_CACHE", str(tmp_path / "cache"))
+        found: list[RunConfig] = []
+
+        def take(config: RunConfig, vocab_size: int) -> float:
+            found.append(config)
+            return float(len(found))
+
+        monkeypatch.setattr(estimates, "_measure", take)
+        return found
+
+    def test_each_is_measured_once(self, measured: list[RunConfig]) -> None:
+        configs = {name: CONFIGURATIONS[name] for name in ("adamw", "sgd")}
+        assert step_seconds(configs, 65) == step_seconds(configs, 65) == {"adamw": 1.0, "sgd": 2.0}
+        assert measured == list(configs.values())
+
+    def test_other_settings_another_vocabulary_and_a_wish_are_measured_anew(self, measured: list[RunConfig]) -> None:
+        config = CONFIGURATIONS["adamw"]
+        step_seconds({"a": config}, 65)
+        assert step_seconds({"a": CONFIGURATIONS["sgd"]}, 65) == {"a": 2.0}
+        assert step_seconds({"a": config}, 66) == {"a": 3.0}
+        assert step_seconds({"a": config}, 65, again=True) == {"a": 4.0}
+        assert step_seconds({"a": config}, 65) == {"a": 4.0}
+
+    @pytest.mark.parametrize("content", ["", "[1]", '{"key": "x"}', "\0"])
+    def test_a_damaged_memory_is_none(self, measured: list[RunConfig], tmp_path: Path, content: str) -> None:
+        config = {"a": CONFIGURATIONS["adamw"]}
+        step_seconds(config, 65)
+        (file,) = (tmp_path / "cache").rglob("*.json")
+        file.write_text(content)
+        assert step_seconds(config, 65) == {"a": 2.0}
+        assert json.loads(file.read_text())
+
+    def test_a_cache_that_cannot_be_written_is_told_and_does_not_matter(
+        self, measured: list[RunConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "cache").write_text("a file")
+        assert step_seconds({"a": CONFIGURATIONS["adamw"]}, 65) == {"a": 1.0}
+        assert [line for line in caplog.messages if "are not kept" in line and "LETTERLOOM_CACHE" in line]
+
+    def test_what_cannot_be_measured_is_told_and_left_out(
+        self, measured: list[RunConfig], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def refuse(config: RunConfig, vocab_size: int) -> float:
+            raise ResourceError("too large")
+
+        monkeypatch.setattr(estimates, "_measure", refuse)
+        assert step_seconds({"a": CONFIGURATIONS["adamw"]}, 65) == {}
+        assert "a cannot be measured here: too large" in caplog.messages
+
+    def test_a_busy_machine_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("os.cpu_count", lambda: 4)
+        monkeypatch.setattr("os.getloadavg", lambda: (3.0, 0.0, 0.0))
+        assert "load 3.0 on 4 cores" in (estimates.busy() or "")
+        monkeypatch.setattr("os.getloadavg", lambda: (1.0, 9.0, 9.0))
+        assert estimates.busy() is None
