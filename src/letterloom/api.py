@@ -22,7 +22,7 @@ from letterloom.trained import Model, Texts, load, names
 
 if TYPE_CHECKING:
     from letterloom.reporting.curves import CurvesFigure
-    from letterloom.reporting.profile import Profile
+    from letterloom.reporting.profile.profile import Profile
     from letterloom.runs.directory import RunDirectory
 
 __all__ = ["Model", "Run", "load", "open_run", "profile", "resume", "train"]

@@ -11,6 +11,7 @@ import pytest
 
 from letterloom.config import build_config
 from letterloom.recipes import recipe_names
+from letterloom.reporting.profile.comparison import Measured
 from letterloom.training import estimates
 
 
@@ -106,7 +107,7 @@ class TestRecipes:
     @pytest.fixture(autouse=True)
     def _quick(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("LETTERLOOM_CACHE", str(tmp_path))
-        monkeypatch.setattr(estimates, "_measure", lambda config, vocab_size: 0.25)
+        monkeypatch.setattr(estimates, "_measure", lambda config, vocab_size: Measured(0.25, 1, "a test", {}))
 
     def test_each_is_listed_with_its_figures(self, call: Any) -> None:
         listed = {recipe["name"]: recipe for recipe in json.loads(call("recipes", "--json").out)["recipes"]}

@@ -8,7 +8,7 @@ import pytest
 from written_runs import ALPHABET, CORPUS, finished_run, log, new_run
 
 from letterloom.errors import ConfigError, DataMismatchError, RunError
-from letterloom.reporting.arms import differing_settings, group, notes, read_runs
+from letterloom.reporting.overlay.arms import differing_settings, group, notes, read_runs
 
 
 def paths(folder: Path, **changes: dict[str, Any]) -> list[Path]:

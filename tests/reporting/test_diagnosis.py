@@ -14,7 +14,7 @@ from written_runs import finished_run
 from letterloom import storage
 from letterloom.config import RunConfig, build_config
 from letterloom.reporting.curves import Curves
-from letterloom.reporting.diagnosis import (
+from letterloom.reporting.diagnosis.diagnose import (
     damaged_checkpoints,
     diagnose,
     divergence,
@@ -24,7 +24,7 @@ from letterloom.reporting.diagnosis import (
     repetition,
     undertraining,
 )
-from letterloom.reporting.finding import Finding
+from letterloom.reporting.diagnosis.finding import Finding
 from letterloom.reporting.reading import Score, read_run
 
 BLIND = math.log(65)

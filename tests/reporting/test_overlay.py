@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from written_runs import EVALUATION, finished_run, log, new_run
 
-from letterloom.reporting.arms import Arm, group, read_runs
 from letterloom.reporting.curves import image
-from letterloom.reporting.overlay import RUN_COLOURS, draw_bits, draw_overlay
+from letterloom.reporting.overlay.arms import Arm, group, read_runs
+from letterloom.reporting.overlay.drawing import RUN_COLOURS, draw_bits, draw_overlay
 
 
 def arms_of(*paths: Path) -> list[Arm]:

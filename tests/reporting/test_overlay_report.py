@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from written_runs import CORPUS, EVALUATION, Page, finished_run, log, new_run
 
 from letterloom.errors import DataMismatchError, RunError
-from letterloom.reporting.overlay_report import FILES, write_overlay
+from letterloom.reporting.overlay.report import FILES, write_overlay
 
 HOSTILE = "</pre><script>alert(1)</script>\n```\n# `|` <img src=x>"
 

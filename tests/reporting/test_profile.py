@@ -18,11 +18,11 @@ from letterloom.config import RunConfig, build_config
 from letterloom.errors import DataMismatchError
 from letterloom.model.transformer import Transformer
 from letterloom.recipes import read_recipe, recipe_names
-from letterloom.reporting.comparison import UNEXPLAINED, Measured, compare
-from letterloom.reporting.outline import Module, outline
-from letterloom.reporting.profile import Profile, figures, planned_steps, write_profile
-from letterloom.reporting.remains import profile_run
-from letterloom.reporting.tables import tables
+from letterloom.reporting.profile.comparison import UNEXPLAINED, Measured, compare
+from letterloom.reporting.profile.outline import Module, outline
+from letterloom.reporting.profile.profile import Profile, figures, planned_steps, write_profile
+from letterloom.reporting.profile.remains import profile_run
+from letterloom.reporting.profile.tables import tables
 
 
 def recipe(name: str, **training: Any) -> RunConfig:

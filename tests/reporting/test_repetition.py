@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from letterloom.reporting.repetition import Repetition, measure_repetition, repeated_share
+from letterloom.reporting.diagnosis.repetition import Repetition, measure_repetition, repeated_share
 
 FOLDER = Path(os.environ.get("LETTERLOOM_CORPORA", Path(__file__).parents[2].parent / "shared" / "corpora"))
 SHAKESPEARE = FOLDER / "tinyshakespeare.txt"

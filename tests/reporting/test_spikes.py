@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from letterloom.reporting.curves import Curves
-from letterloom.reporting.spikes import Spike, find_spikes
+from letterloom.reporting.diagnosis.spikes import Spike, find_spikes
 
 NONE = np.array([])
 Noise = Callable[[np.random.Generator, int], NDArray[np.float64]]

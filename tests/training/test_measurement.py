@@ -12,6 +12,7 @@ from torch.distributed._tools.mem_tracker import MemTracker
 from letterloom import accounting
 from letterloom.config import RunConfig, build_config
 from letterloom.errors import ResourceError
+from letterloom.reporting.profile.comparison import Measured
 from letterloom.training import estimates
 from letterloom.training.estimates import step_seconds
 from letterloom.training.learner import Learner
@@ -94,9 +95,9 @@ class TestEstimates:
         monkeypatch.setenv("LETTERLOOM_CACHE", str(tmp_path / "cache"))
         found: list[RunConfig] = []
 
-        def take(config: RunConfig, vocab_size: int) -> float:
+        def take(config: RunConfig, vocab_size: int) -> Measured:
             found.append(config)
-            return float(len(found))
+            return Measured(float(len(found)), 1, "a test", {}, disturbance=f"disturbed {len(found)}")
 
         monkeypatch.setattr(estimates, "_measure", take)
         return found
@@ -133,16 +134,26 @@ class TestEstimates:
     def test_what_cannot_be_measured_is_told_and_left_out(
         self, measured: list[RunConfig], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        def refuse(config: RunConfig, vocab_size: int) -> float:
+        def refuse(config: RunConfig, vocab_size: int) -> Measured:
             raise ResourceError("too large")
 
         monkeypatch.setattr(estimates, "_measure", refuse)
         assert step_seconds({"a": CONFIGURATIONS["adamw"]}, 65) == {}
         assert "a cannot be measured here: too large" in caplog.messages
 
-    def test_a_busy_machine_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("os.cpu_count", lambda: 4)
-        monkeypatch.setattr("os.getloadavg", lambda: (3.0, 0.0, 0.0))
-        assert "load 3.0 on 4 cores" in (estimates.busy() or "")
-        monkeypatch.setattr("os.getloadavg", lambda: (1.0, 9.0, 9.0))
-        assert estimates.busy() is None
+    def test_what_disturbed_the_first_is_told(
+        self, measured: list[RunConfig], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        step_seconds({name: CONFIGURATIONS[name] for name in ("adamw", "sgd")}, 65)
+        assert [line for line in caplog.messages if "disturbed" in line] == [
+            "disturbed 1; `letterloom recipes --measure` measures again"
+        ]
+
+
+def test_a_busy_machine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configuration({}, {}, {})
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("os.getloadavg", lambda: (3.0, 0.0, 0.0))
+    assert "load 3.0 on 4 cores" in (measure(config, 65, 0.0, memory=False).disturbance or "")
+    monkeypatch.setattr("os.getloadavg", lambda: (1.0, 9.0, 9.0))
+    assert measure(config, 65, 0.0, memory=False).disturbance is None

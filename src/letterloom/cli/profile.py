@@ -14,7 +14,7 @@ from letterloom.errors import DataMismatchError
 from letterloom.generation.terminal import escape_controls
 
 if TYPE_CHECKING:
-    from letterloom.reporting import tables
+    from letterloom.reporting.profile import tables
 
 SIDES: dict[str, Any] = {"l": "left", "r": "right"}
 
@@ -36,7 +36,7 @@ def profile(
         DataMismatchError: after everything is told that can be: a file of the run is damaged.
     """
     found = api.profile(name, corpus or None, vocab_size, measure)
-    from letterloom.reporting.profile import figures, write_profile
+    from letterloom.reporting.profile.profile import figures, write_profile
 
     told = figures(found)
     files = {kind: str(file) for kind, file in write_profile(found, out).items()} if out else {}
@@ -52,7 +52,7 @@ def profile(
 
 
 def _print(told: dict[str, Any]) -> None:
-    from letterloom.reporting.tables import tables
+    from letterloom.reporting.profile.tables import tables
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(f"{escape_controls(told['name'])}: {told['about']}", style="bold")

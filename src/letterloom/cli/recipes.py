@@ -22,7 +22,7 @@ def recipes(
     The figures are for Tiny Shakespeare: 65 characters, and its training split as an epoch. The time is that of the
     steps, of which a few are measured here once; validations and samples come on top.
     """
-    from letterloom.reporting.profile import SHAKESPEARE_VOCABULARY
+    from letterloom.reporting.profile.profile import SHAKESPEARE_VOCABULARY
     from letterloom.training.estimates import step_seconds
 
     configs = {name: build_config(read_recipe(name)) for name in recipe_names()}
@@ -42,7 +42,7 @@ def recipes(
 
 
 def _figures(name: str, config: RunConfig, seconds_per_step: float | None) -> dict[str, Any]:
-    from letterloom.reporting.profile import (
+    from letterloom.reporting.profile.profile import (
         SHAKESPEARE_TRAINING,
         SHAKESPEARE_VOCABULARY,
         micro_batch,
@@ -69,7 +69,7 @@ def _figures(name: str, config: RunConfig, seconds_per_step: float | None) -> di
 
 def _row(recipe: dict[str, Any]) -> list[str]:
     from letterloom.reporting.markup import duration, metric
-    from letterloom.reporting.tables import milliseconds
+    from letterloom.reporting.profile.tables import milliseconds
 
     seconds = recipe["seconds_per_step"]
     return [

@@ -47,7 +47,7 @@ def _report_one(path: Path, json: bool) -> None:
 
 
 def _report_several(paths: list[Path], out: Path, json: bool) -> None:
-    from letterloom.reporting.overlay_report import write_overlay
+    from letterloom.reporting.overlay.report import write_overlay
 
     table = write_overlay(paths, out)
     places = _places(out, "curves", "loss.svg")

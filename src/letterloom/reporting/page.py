@@ -11,7 +11,7 @@ from letterloom.reporting.curves import COLOURS
 
 
 def render(template: str, content: dict[str, Any]) -> str:
-    """Fill a template of this folder; in HTML every value is escaped, in Markdown the template puts it into code."""
+    """Fill a template, named as it lies below this folder; HTML escapes every value, Markdown puts it into code."""
     environment = Environment(
         loader=PackageLoader("letterloom.reporting", ""),
         autoescape=template.endswith(".html.jinja"),

@@ -9,8 +9,8 @@ from letterloom import __version__, accounting, storage
 from letterloom.generation.terminal import escape_controls
 from letterloom.reporting import markup
 from letterloom.reporting.curves import Curves, draw_curves, image
-from letterloom.reporting.diagnosis import diagnose
-from letterloom.reporting.finding import Finding
+from letterloom.reporting.diagnosis.diagnose import diagnose
+from letterloom.reporting.diagnosis.finding import Finding
 from letterloom.reporting.page import inline, render
 from letterloom.reporting.reading import RunRecord, Sample, Score, read_run
 

@@ -8,14 +8,17 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from letterloom import __version__, storage
 from letterloom.config import RunConfig
 from letterloom.errors import LetterloomError
 from letterloom.text.corpora import cache_folder
 
+if TYPE_CHECKING:
+    from letterloom.reporting.profile.comparison import Measured
+
 SECONDS = 0.5  # of steps, for each configuration
-BUSY = 0.5  # load a core from which on other work is told of
 log = logging.getLogger("letterloom")
 
 
@@ -33,14 +36,16 @@ def step_seconds(configs: Mapping[str, RunConfig], vocab_size: int, again: bool 
     known = _read(file)
     keys = {name: _key(config, vocab_size) for name, config in configs.items()}
     missing = [name for name, key in keys.items() if again or key not in known]
-    if missing and (note := busy()):
-        log.warning("%s; `letterloom recipes --measure` measures again", note)
     for place, name in enumerate(missing, start=1):
         log.warning("measuring %s (%d of %d) ...", name, place, len(missing))
         try:
-            known[keys[name]] = _measure(configs[name], vocab_size)
+            measured = _measure(configs[name], vocab_size)
         except LetterloomError as error:
             log.warning("%s cannot be measured here: %s", name, error)
+            continue
+        known[keys[name]] = measured.seconds_per_step
+        if measured.disturbance and place == 1:  # later ones find the load that this makes
+            log.warning("%s; `letterloom recipes --measure` measures again", measured.disturbance)
     if missing:
         try:
             storage.write_json(file, known)
@@ -49,19 +54,11 @@ def step_seconds(configs: Mapping[str, RunConfig], vocab_size: int, again: bool 
     return {name: known[key] for name, key in keys.items() if key in known}
 
 
-def busy() -> str | None:
-    """A line that says so where other work keeps this machine busy; call it before working."""
-    load, cores = os.getloadavg()[0], os.cpu_count() or 1
-    if load <= BUSY * cores:
-        return None
-    return f"other work keeps this machine busy (load {load:.1f} on {cores} cores): times may be too long"
-
-
-def _measure(config: RunConfig, vocab_size: int) -> float:
+def _measure(config: RunConfig, vocab_size: int) -> "Measured":
     from letterloom.training.hardware import resolve_hardware
     from letterloom.training.measurement import measure
 
-    return measure(resolve_hardware(config), vocab_size, SECONDS, memory=False).seconds_per_step
+    return measure(resolve_hardware(config), vocab_size, SECONDS, memory=False)
 
 
 def _read(file: Path) -> dict[str, float]:

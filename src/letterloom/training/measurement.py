@@ -1,6 +1,7 @@
 """What real training steps take on this machine: time beside that of a large product, and memory by kind."""
 
 import itertools
+import os
 import resource
 import statistics
 import sys
@@ -19,17 +20,17 @@ from torch.utils._pytree import tree_leaves
 
 from letterloom import accounting
 from letterloom.config import RunConfig
-from letterloom.reporting.comparison import Measured
-from letterloom.reporting.profile import micro_batch
+from letterloom.reporting.profile.comparison import Measured
+from letterloom.reporting.profile.profile import micro_batch
 from letterloom.runs.environment import describe_environment
 from letterloom.text.batches import batch
-from letterloom.training.estimates import busy
 from letterloom.training.hardware import AUTOCAST, out_of_memory_told
 from letterloom.training.learner import Learner
 from letterloom.training.optimizers import optimizer_tensors
 from letterloom.training.products import ConvolvedLinear
 
 LEAST_STEPS = 2
+BUSY = 0.5  # load a core from which on other work is told of
 PRODUCT_SIZE = {"cpu": 1024, "mps": 4096, "cuda": 8192}  # of the square product that counts as the machine's speed
 
 
@@ -49,7 +50,7 @@ def measure(config: RunConfig, vocab_size: int, seconds: float = 1.5, memory: bo
         ResourceError: the model does not fit the memory.
     """
     device = torch.device(config.training.device)
-    disturbance = busy()
+    disturbance = _busy()
     available = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None
     accounting.require_memory(config.model, vocab_size, config.optimizer, micro_batch(config), available)
     with _threads(config.training.threads or 1), out_of_memory_told(config):
@@ -72,6 +73,14 @@ def measure(config: RunConfig, vocab_size: int, seconds: float = 1.5, memory: bo
             bytes=_memory(learner, step) if memory else {},
             disturbance=disturbance,
         )
+
+
+def _busy() -> str | None:
+    """A line that says so where other work keeps this machine busy."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load <= BUSY * cores:
+        return None
+    return f"other work keeps this machine busy (load {load:.1f} on {cores} cores): times may be too long"
 
 
 def _steps(learner: Learner, vocab_size: int) -> Callable[[], object]:

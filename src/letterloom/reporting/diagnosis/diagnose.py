@@ -10,11 +10,11 @@ from letterloom import storage
 from letterloom.config import RunConfig
 from letterloom.errors import DataMismatchError
 from letterloom.reporting.curves import Curves, running_mean
-from letterloom.reporting.finding import Evidence, Finding, calmer, judged, longer, not_measured
+from letterloom.reporting.diagnosis.finding import Evidence, Finding, calmer, judged, longer, not_measured
+from letterloom.reporting.diagnosis.repetition import STRETCH, measure_repetition
+from letterloom.reporting.diagnosis.spikes import find_spikes
+from letterloom.reporting.diagnosis.trend import fall_per_doubling, fall_since_best, final_level, finite, rise, turned
 from letterloom.reporting.reading import RunRecord, Score
-from letterloom.reporting.repetition import STRETCH, measure_repetition
-from letterloom.reporting.spikes import find_spikes
-from letterloom.reporting.trend import fall_per_doubling, fall_since_best, final_level, finite, rise, turned
 
 FEWEST_STEPS = 50  # to speak of a level; the last twentieth of fewer is one or two batches
 DRIVEN_AWAY = 1.5  # times the loss of blind guessing: initial weights cost a few percent more than that, not half

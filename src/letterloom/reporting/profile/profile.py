@@ -1,6 +1,6 @@
 """The profile of a model: what it is made of and what it costs, computed, and measured beside that.
 
-`figures` has every number with its unit in its name; `letterloom.reporting.tables` sets them for readers.
+`figures` has every number with its unit in its name; `letterloom.reporting.profile.tables` sets them for readers.
 """
 
 import math
@@ -10,8 +10,8 @@ from typing import Any
 
 from letterloom import __version__, accounting, storage
 from letterloom.config import ModelConfig, RunConfig
-from letterloom.reporting.comparison import Measured, compare
-from letterloom.reporting.outline import draw, outline
+from letterloom.reporting.profile.comparison import Measured, compare
+from letterloom.reporting.profile.outline import draw, outline
 from letterloom.text.batches import steps_per_epoch
 
 SHAKESPEARE_VOCABULARY, SHAKESPEARE_TRAINING = 65, 1_003_854  # characters of the text published figures are for
@@ -93,13 +93,13 @@ def write_profile(profile: Profile, folder: Path) -> dict[str, Path]:
         RunError, ResourceError: the folder cannot be written, or the disk is full.
     """
     from letterloom.reporting.page import render
-    from letterloom.reporting.tables import tables
+    from letterloom.reporting.profile.tables import tables
 
     told = figures(profile)
     content = told | {"tables": tables(told)}
     files = {kind: folder / f"profile.{suffix}" for kind, suffix in (("markdown", "md"), ("page", "html"))}
     for file in files.values():
-        storage.write_file(file, render(f"{file.name}.jinja", content))
+        storage.write_file(file, render(f"profile/{file.name}.jinja", content))
     return files
 
 

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from letterloom.reporting.arms import Arm, same_batches
 from letterloom.reporting.curves import COLOURS, SMOOTHING, STYLE, Curves, draw_scales, nats_shown, running_mean
 from letterloom.reporting.markup import plain
+from letterloom.reporting.overlay.arms import Arm, same_batches
 from letterloom.reporting.reading import RunRecord
 
 RUN_COLOURS = [colour for role, colour in COLOURS.items() if role.startswith("run-")]

@@ -7,10 +7,10 @@ from typing import Any
 
 from letterloom import __version__, storage
 from letterloom.errors import RunError
-from letterloom.reporting.arms import SEED, Arm, differing_settings, group, notes, read_runs, setting
 from letterloom.reporting.curves import image
-from letterloom.reporting.diagnosis import diagnose
-from letterloom.reporting.overlay import draw_bits, draw_overlay
+from letterloom.reporting.diagnosis.diagnose import diagnose
+from letterloom.reporting.overlay.arms import SEED, Arm, differing_settings, group, notes, read_runs, setting
+from letterloom.reporting.overlay.drawing import draw_bits, draw_overlay
 from letterloom.reporting.page import inline, render
 from letterloom.reporting.reading import RunRecord, Score
 from letterloom.reporting.report import show_sample
@@ -57,8 +57,8 @@ def write_overlay(paths: Sequence[Path], out: Path) -> dict[str, Any]:
         if figure is not None:
             storage.write_file(out / f"{name}.svg", pictures[name])
             storage.write_file(out / f"{name}.png", image(figure, "png"))
-    storage.write_file(out / "report.md", render("overlay.md.jinja", content | {"pictures": pictures}))
-    storage.write_file(out / "report.html", render("overlay.html.jinja", content | {"pictures": page}))
+    storage.write_file(out / "report.md", render("overlay/overlay.md.jinja", content | {"pictures": pictures}))
+    storage.write_file(out / "report.html", render("overlay/overlay.html.jinja", content | {"pictures": page}))
     return table
 
 
