@@ -1,5 +1,6 @@
 """The README's commands, run as they stand but for the minutes they take."""
 
+import io
 import re
 import shlex
 import shutil
@@ -32,6 +33,7 @@ def folder(tmp_path: Path, tiny_text: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "hamlet.txt").write_text("HAMLET:\n" + text, encoding="utf-8")
     (tmp_path / "names.txt").write_text("\n".join(f"{a}{b}{c}" for a in "abc" for b in "aeiou" for c in "lmnrst"))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO("HAMLET:\n"))
     return tmp_path
 
 
