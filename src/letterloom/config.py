@@ -193,7 +193,9 @@ class TrainingConfig(Section):
     )
     compile: bool = Field(False, description="Compile the model; falls back, saying so, where that fails.")
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N.")
-    threads: int | None = Field(None, ge=1, le=4096, description="CPU threads; absent: as many as there are cores.")
+    threads: int | None = Field(
+        None, ge=1, le=4096, description="CPU threads, over all processes of a machine; absent: one a core."
+    )
 
     @model_validator(mode="after")
     def _ends(self) -> Self:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from letterloom.training.display import LiveDisplay, PlainDisplay, build_display
+from letterloom.training.display import LiveDisplay, NotebookDisplay, PlainDisplay, build_display
 from letterloom.training.recorder import Event
 
 
@@ -125,3 +125,50 @@ def test_progress_that_nobody_can_read_does_not_end_the_training(place: str) -> 
     finally:
         os.close(writing)
     assert (done.returncode, done.stdout) == (0, "the end\n")
+
+
+class Output:
+    """In the place of what IPython's `display` returns: every content that the output has had."""
+
+    def __init__(self) -> None:
+        self.contents: list[dict[str, str]] = []
+
+    def update(self, content: dict[str, str], raw: bool) -> None:
+        assert raw
+        self.contents.append(content)
+
+
+def test_a_notebook_gets_one_output_that_is_updated_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs: list[Output] = []
+
+    def display(content: dict[str, str], raw: bool, display_id: bool) -> Output:
+        outputs.append(Output())
+        return outputs[-1]
+
+    monkeypatch.setattr("IPython.display.display", display)
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    shown = NotebookDisplay(Console(file=io.StringIO()))
+    shown.tell("a run in <here>")
+    for number in range(1, 50):
+        now += 0.01
+        shown.record(step(number, seconds=number / 10))
+    assert len(outputs) == 1
+    assert len(outputs[0].contents) < 10  # not one for each step
+    assert 'progress value="0.' in outputs[0].contents[-1]["text/html"]
+
+    shown.record(VALIDATION)
+    shown.close()
+    [*_, last] = outputs[0].contents
+    assert "<progress" not in last["text/html"]
+    assert "a run in &lt;here&gt;" in last["text/html"]
+    assert last["text/plain"].splitlines() == [
+        "a run in <here>",
+        "step 20  validation 1.2500 nats = 1.8034 bpc (blocks)  best so far",
+    ]
+
+
+def test_jupyter_is_told_from_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("IPython.display.display", lambda content, raw, display_id: Output())
+    assert type(build_display()) is NotebookDisplay

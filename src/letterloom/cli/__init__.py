@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -17,6 +18,8 @@ from letterloom import __version__
 from letterloom.cli.help import columns
 from letterloom.errors import LetterloomError, ResourceError, is_out_of_memory
 
+FIRST_SIGNAL_CODE = 128
+SECONDS_TO_TELL = 5.0
 _COMMANDS = {  # name: (what it does, what it takes, an example)
     "train": ("Train a model on a text and measure it.", "[CORPUS ...]", "hamlet.txt --minutes 4 --out runs/hamlet"),
     "resume": ("Continue a run that was stopped, as if it never had been.", "RUN", "runs/hamlet"),
@@ -57,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # closed before we began, as by `>&-`
             setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 (stays open)
+    if _follows():
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):  # UTF-8 in any locale; undecodable bytes of argv go out as they came
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     notices = logging.StreamHandler()
@@ -89,9 +94,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, exit_code: int) -> int:
+    if _follows():
+        if exit_code < FIRST_SIGNAL_CODE:
+            time.sleep(SECONDS_TO_TELL)  # torchrun ends all when one ends, and the first process may not have told yet
+        return exit_code
     with suppress(OSError):  # where nobody can be told, the exit code still tells
         print(f"letterloom: error: {' '.join(message.split())}", file=sys.stderr)
     return exit_code
+
+
+def _follows() -> bool:
+    """Whether this is one of several processes of `torchrun`, and not the first, which speaks for all."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0"
 
 
 def _discard_output() -> None:

@@ -34,8 +34,8 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What changed, of all that may change the last digits of a loss; each as half a sentence."""
-    decisive = ("letterloom", "torch", "numpy", "threads", "device", "device_name")  # a CPU's name is the processor's
-    changed = (name for name in decisive if then.get(name) != now.get(name))
+    decisive = ("letterloom", "torch", "numpy", "processes", "threads", "device", "device_name")  # a CPU's is its model
+    changed = (name for name in decisive if name in then and then[name] != now.get(name))
     return [f"{name} was {then.get(name)} and is {now.get(name)}" for name in changed]
 
 

@@ -1,4 +1,4 @@
-"""What a person sees while a model trains: a live line on a terminal, plain lines elsewhere; always on stderr."""
+"""What a person sees while a model trains: a live line on a terminal (on stderr) and in Jupyter, else plain lines."""
 
 import time
 from contextlib import suppress
@@ -9,14 +9,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from letterloom.reporting.notebook import preformatted
 from letterloom.training.recorder import Event
 
 PLAIN_LINE_SECONDS = 10.0
+NOTEBOOK_UPDATE_SECONDS = 0.25
 
 
-def build_display() -> "LiveDisplay | PlainDisplay":
-    """The display that fits standard error."""
-    console = _Console(stderr=True, highlight=False)
+def build_display(quiet: bool = False) -> "PlainDisplay":
+    """The display that fits a notebook's cell, or else standard error; a quiet one shows nothing."""
+    console = _Console(stderr=True, highlight=False, quiet=quiet)
+    if console.is_jupyter:
+        return NotebookDisplay(console)
     return LiveDisplay(console) if console.is_terminal and not console.is_dumb_terminal else PlainDisplay(console)
 
 
@@ -93,6 +97,45 @@ class LiveDisplay(PlainDisplay):
     def close(self) -> None:
         """Take the bar away; the lines above it stay."""
         self._live.stop()
+
+
+class NotebookDisplay(PlainDisplay):
+    """One output of a Jupyter cell, updated in place: the lines so far, the newest figures, and a bar while it trains.
+
+    Rich's own live display would need ipywidgets, and prints every line as an output of its own without them.
+    """
+
+    def __init__(self, console: Console) -> None:
+        from IPython.display import display
+
+        super().__init__(console)
+        self._lines: list[str] = []
+        self._output = display({"text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+
+    def record(self, event: Event) -> None:
+        """Move the bar, if it is time, or add the validation to the lines."""
+        if event["kind"] == "validation":
+            self._print(_validation(event))
+            return
+        figures, left = self.describe(event)
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + NOTEBOOK_UPDATE_SECONDS
+            self._show(figures, f'<progress value="{event["progress"]:.4f}" style="width: 60ch"></progress> {left}')
+
+    def close(self) -> None:
+        """Take the bar away; the lines stay."""
+        self._show()
+
+    def _print(self, line: str) -> None:
+        self._lines.append(line)
+        self._next = 0.0  # the bar comes back with the next step
+        self._show()
+
+    def _show(self, figures: str = "", bar: str = "") -> None:
+        text = "\n".join([*self._lines, figures])
+        content = {"text/plain": text, "text/html": preformatted(text) + bar}
+        self._output.update(content, raw=True)
 
 
 def _validation(event: Event) -> str:

@@ -9,6 +9,7 @@ import torch
 from letterloom.config import RunConfig
 from letterloom.errors import ConfigError, ResourceError, is_out_of_memory
 from letterloom.training.products import convolution_is_faster
+from letterloom.training.ranks import Ranks
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -57,6 +58,34 @@ def resolve_hardware(config: RunConfig) -> RunConfig:
         update={"device": str(device), "precision": precision, "threads": threads, "products": products}
     )
     return config.model_copy(update={"training": resolved})
+
+
+def take_share(config: RunConfig, ranks: Ranks) -> None:
+    """Give this process its share of the machine: of the CPU threads, and where there are several ranks a GPU.
+
+    Raises:
+        ConfigError: batch or device cannot be shared by so many ranks.
+        ResourceError: there are fewer GPUs than ranks on this machine.
+    """
+    training = config.training
+    torch.set_num_threads(max(1, (training.threads or 1) // ranks.local_world))
+    if ranks.world == 1:
+        return
+    if training.batch_size % ranks.world:
+        raise ConfigError(
+            f"training.batch_size {training.batch_size} cannot be shared equally by {ranks.world} processes; "
+            "give a multiple of their number"
+        )
+    device = torch.device(training.device)
+    if device.type == "mps" or device.index is not None:
+        raise ConfigError(f"training.device {device} cannot be shared by {ranks.world} processes; use cpu or cuda")
+    if device.type == "cuda":
+        if ranks.local_world > torch.cuda.device_count():
+            raise ResourceError(
+                f"{ranks.local_world} processes need a CUDA device each and there are {torch.cuda.device_count()}; "
+                "start fewer, or use training.device cpu"
+            )
+        torch.cuda.set_device(ranks.local_rank)  # from here on `cuda` means this one
 
 
 def autocast(config: RunConfig) -> AbstractContextManager[None]:

@@ -23,6 +23,7 @@ from letterloom.training.optimizers import (
     set_learning_rate,
 )
 from letterloom.training.products import convolve_linears
+from letterloom.training.ranks import ALONE, Ranks
 
 log = logging.getLogger("letterloom")
 
@@ -32,56 +33,60 @@ _RAW = "weights/"  # with averaging, the weights being trained are stored beside
 class Learner:
     """A model in training. Randomness is a function of (seed, step, micro-batch, rank), never a stream."""
 
-    def __init__(self, config: RunConfig, vocab_size: int) -> None:
-        self.config = config
+    def __init__(self, config: RunConfig, vocab_size: int, ranks: Ranks = ALONE) -> None:
+        self.config, self.ranks = config, ranks
         self.device = torch.device(config.training.device)
         torch.manual_seed(config.training.seed)
         self.model = Transformer(config.model, vocab_size).to(self.device)
         if config.training.products == "convolution":
             convolve_linears(self.model)
+        self._drops = bool(config.model.dropout or config.model.mlp_dropout)
         self._parameters = list(self.model.parameters())  # finding them takes longer than clipping them
         self.optimizers = build_optimizers(config.optimizer, self.model)
         decay = config.training.ema_decay
         update_average = get_ema_multi_avg_fn(decay) if decay else None  # type: ignore[no-untyped-call]  # torch's
         self.average = AveragedModel(self.model, multi_avg_fn=update_average) if decay else None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.training.precision == "fp16")
-        self._forward = _compiled(self.model, config) if config.training.compile else self.model
+        self._forward = ranks.replicated(
+            _compiled(self.model, config, ranks) if config.training.compile else self.model
+        )
 
     @property
     def best_model(self) -> Transformer:
         """The weights to evaluate, sample and keep: the averaged ones where there is averaging."""
         return cast(Transformer, self.average.module) if self.average else self.model
 
-    def update(
-        self, x: NDArray[np.int64], y: NDArray[np.int64], step: int, factor: float, rank: int = 0
-    ) -> tuple[float, float]:
-        """One optimizer step on a batch of (B, T) ids and targets; the mean loss (nats an id) and the gradient norm.
+    def update(self, x: NDArray[np.int64], y: NDArray[np.int64], step: int, factor: float) -> tuple[float, float]:
+        """One optimizer step on this rank's share of a batch, (B, T) ids and targets.
+
+        Returns:
+            Of the whole batch, the mean loss (nats an id) and the gradient norm.
 
         Raises:
-            NonFiniteError: loss or gradient is not finite; nothing was updated.
+            NonFiniteError: loss or gradient is not finite, in any rank; nothing was updated.
         """
         training = self.config.training
         self.model.train()
         parts = min(training.micro_batches, len(x))
         loss = torch.zeros((), device=self.device)
         for part, (ids, targets) in enumerate(zip(np.array_split(x, parts), np.array_split(y, parts), strict=True)):
-            if (
-                self.config.model.dropout or self.config.model.mlp_dropout
-            ):  # seeding takes a share of a small model's step that can be measured
-                torch.manual_seed(_dropout_seed(training.seed, step, part, rank))
-            with autocast(self.config):
-                logits = self._forward(torch.from_numpy(ids).to(self.device))
-                part_loss = F.cross_entropy(
-                    logits.flatten(0, 1).float(), torch.from_numpy(targets).to(self.device).flatten()
-                )
-            share = part_loss * (len(ids) / len(x))  # parts may differ by one sequence
-            torch.autograd.backward(self.scaler.scale(share))
+            if self._drops:  # seeding takes a share of a small model's step that can be measured
+                torch.manual_seed(_dropout_seed(training.seed, step, part, self.ranks.rank))
+            with self.ranks.averaging(self._forward, now=part == parts - 1):
+                with autocast(self.config):
+                    logits = self._forward(torch.from_numpy(ids).to(self.device))
+                    part_loss = F.cross_entropy(
+                        logits.flatten(0, 1).float(), torch.from_numpy(targets).to(self.device).flatten()
+                    )
+                share = part_loss * (len(ids) / len(x))  # parts may differ by one sequence
+                torch.autograd.backward(self.scaler.scale(share))
             loss += share.detach()
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         clip = self.config.optimizer.gradient_clip
         norm = nn.utils.clip_grad_norm_(self._parameters, math.inf if clip is None else clip, foreach=True)
-        mean_loss, gradient_norm = torch.stack([loss, norm.float()]).tolist()  # the one wait for the device in a step
+        own_loss, gradient_norm = torch.stack([loss, norm.float()]).tolist()  # the one wait for the device in a step
+        mean_loss = self.ranks.mean(own_loss)
         self._require_finite(mean_loss, gradient_norm, step)
         set_learning_rate(self.optimizers, factor)
         for optimizer in self.optimizers:
@@ -133,14 +138,13 @@ def _dropout_seed(seed: int, step: int, part: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, step, part, rank]).generate_state(1, np.uint64)[0])
 
 
-def _compiled(model: Transformer, config: RunConfig) -> nn.Module:
+def _compiled(model: Transformer, config: RunConfig, ranks: Ranks) -> nn.Module:
     """The compiled model; where compiling fails, the model itself, and a line that says so."""
     training = config.training
     compiled = torch.compile(model)
     try:
-        ids = torch.zeros(
-            -(-training.batch_size // training.micro_batches), config.model.context_length, dtype=torch.long
-        )
+        sequences = -(-training.batch_size // (ranks.world * training.micro_batches))
+        ids = torch.zeros(sequences, config.model.context_length, dtype=torch.long)
         with autocast(config):
             compiled(ids.to(training.device)).sum().backward()
         return compiled  # type: ignore[return-value]  # a callable module

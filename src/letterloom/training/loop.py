@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,10 +32,11 @@ from letterloom.runs.environment import describe_environment, differences
 from letterloom.text.batches import batch, steps_per_epoch
 from letterloom.text.encoding import Corpus, open_corpus, scored_characters
 from letterloom.training.display import build_display
-from letterloom.training.hardware import out_of_memory_told, resolve_hardware
+from letterloom.training.hardware import out_of_memory_told, resolve_hardware, take_share
 from letterloom.training.learner import Learner
 from letterloom.training.position import Position
-from letterloom.training.recorder import Event, MetricsLog, Recorder, TensorBoard
+from letterloom.training.ranks import Ranks, joined
+from letterloom.training.recorder import Recorders
 from letterloom.training.requirements import require_all
 from letterloom.training.schedules import learning_rate_factor
 from letterloom.training.signals import StopSignals
@@ -53,59 +55,83 @@ def train(config: RunConfig, out: Path) -> RunDirectory:
         NonFiniteError: the loss or a gradient stopped being finite; the last checkpoint is good.
         Interrupted: a signal came; the last step is saved.
     """
-    config = resolve_hardware(config)
-    run = RunDirectory(out)
-    run.require_free()
-    corpus = open_corpus(config.text)
-    text = config.text.model_copy(update={"corpus": tuple(corpus.description["corpus"])})  # found from any folder
-    config = config.model_copy(update={"text": text})
-    require_all(run, corpus, config)
-    with run.locked():
-        run.require_free()  # another process may have come first
-        torch.set_num_threads(config.training.threads or 1)
-        environment = describe_environment(torch.device(config.training.device))
-        held_out = corpus.tokenizer.decode(corpus.validation[:HELD_OUT_KEPT])
-        run.create(config, corpus.tokenizer, corpus.description, environment, held_out)
-        return _Training(run, config, corpus, None).go()
+    with joined() as ranks:
+        run = ranks.first(lambda: RunDirectory(out))  # the default name tells the time, which may differ
+        with ranks.first_in(_created(run, config, ranks)) as corpus:
+            return _continue(run, ranks, corpus)
 
 
 def resume(path: Path) -> RunDirectory:
     """Go on where the run directory `path` stopped, as if it never had; a finished run is evaluated anew.
 
-    On the same machine every later loss equals, bit for bit, that of a run that never stopped (where minutes
-    limit the run, the clock decides its schedule, so that no two runs are equal).
+    On the same machine, with as many processes, every later loss equals, bit for bit, that of a run that never stopped
+    (where minutes limit the run, the clock decides its schedule, so that no two runs are equal).
 
     Raises:
         RunError: `path` is no run directory.
         DataMismatchError: the text has changed, or no checkpoint is whole.
         LetterloomError: as `train`.
     """
-    if not is_run(path):
-        raise RunError(f"{path} is not a run directory; give the folder that `letterloom train` wrote")
     run = RunDirectory(path)
+    with joined() as ranks:
+        with ranks.alike():
+            if not is_run(path):
+                raise RunError(f"{path} is not a run directory; give the folder that `letterloom train` wrote")
+        with ranks.first_in(run.locked()):
+            return _continue(run, ranks)
+
+
+@contextmanager
+def _created(run: RunDirectory, config: RunConfig, ranks: Ranks) -> Iterator[Corpus]:
+    """Begin a run directory, as soon as everything is known to fit, and hold it; the text that it is about."""
+    config = resolve_hardware(config)
+    take_share(config, ranks)
+    run.require_free()
+    corpus = open_corpus(config.text)
+    text = config.text.model_copy(update={"corpus": tuple(corpus.description["corpus"])})  # found from any folder
+    config = config.model_copy(update={"text": text})
+    require_all(run, corpus, config, ranks)
     with run.locked():
+        run.require_free()  # another process may have come first
+        held_out = corpus.tokenizer.decode(corpus.validation[:HELD_OUT_KEPT])
+        run.create(config, corpus.tokenizer, corpus.description, _environment(config, ranks), held_out)
+        yield corpus
+
+
+def _continue(run: RunDirectory, ranks: Ranks, corpus: Corpus | None = None) -> RunDirectory:
+    """Go on from the newest checkpoint, or begin where there is none, in a run directory that rank 0 holds."""
+    with ranks.alike():
         config = resolve_hardware(run.config())
-        corpus = open_corpus(config.text, run.tokenizer(), expected=run.corpus())
-        torch.set_num_threads(config.training.threads or 1)
-        for difference in differences(run.environment(), describe_environment(torch.device(config.training.device))):
-            log.warning("%s, so losses may differ from those of a run that never stopped", difference)
-        return _Training(run, config, corpus, newest_checkpoint(run)).go()
+        take_share(config, ranks)
+        if corpus is None:
+            corpus = open_corpus(config.text, run.tokenizer(), expected=run.corpus())
+    checkpoint = ranks.first(lambda: newest_checkpoint(run))
+    return _Training(run, config, corpus, checkpoint, ranks).go()
+
+
+def _environment(config: RunConfig, ranks: Ranks) -> dict[str, Any]:
+    return describe_environment(torch.device(config.training.device)) | {"processes": ranks.world}
 
 
 class _Training:
     """One process's share of a run: what is open while it lasts."""
 
-    def __init__(self, run: RunDirectory, config: RunConfig, corpus: Corpus, checkpoint: Checkpoint | None) -> None:
-        self.run, self.config, self.corpus = run, config, corpus
-        self.display = build_display()
+    def __init__(
+        self, run: RunDirectory, config: RunConfig, corpus: Corpus, checkpoint: Checkpoint | None, ranks: Ranks
+    ) -> None:
+        self.run, self.config, self.corpus, self.ranks = run, config, corpus, ranks
+        self.display = build_display(quiet=not ranks.is_first)
+        self.recorders = Recorders()
         with out_of_memory_told(config):
-            self.learner = Learner(config, corpus.tokenizer.vocab_size)
+            self.learner = Learner(config, corpus.tokenizer.vocab_size, ranks)
         self.position = Position()
         if checkpoint is not None:
+            for difference in differences(run.environment(), _environment(config, ranks)):
+                log.warning("%s, so losses may differ from those of a run that never stopped", difference)
             self.position = Position.restored(checkpoint)
             self.learner.load(checkpoint)
-            self._link(checkpoint.path)
-        self.run.trim_metrics(self.position.step)
+            ranks.first(lambda: self._link(checkpoint.path))
+        ranks.first(lambda: run.trim_metrics(self.position.step))
         self._earlier, self._since = self.position.seconds, time.perf_counter()
         self._epoch = steps_per_epoch(len(corpus.train), config.training.batch_size, config.model.context_length)
         self._ids_per_character = len(corpus.train) / scored_characters(corpus.train, corpus.tokenizer)
@@ -113,7 +139,8 @@ class _Training:
     def go(self) -> RunDirectory:
         """Train to the end, then evaluate and report."""
         self.display.tell(self._plan())
-        with self._recording(), StopSignals() as signals, out_of_memory_told(self.config):
+        recording = self.recorders.opened(self.run, self.display, self.position.step + 1)
+        with self.ranks.first_in(recording), StopSignals() as signals, out_of_memory_told(self.config):
             self._loop(signals)
         if self.position.out_of_patience(self.config.training):
             self.display.tell(
@@ -121,7 +148,7 @@ class _Training:
             )
         try:
             with out_of_memory_told(self.config):
-                self._finish()
+                self.ranks.first(self._finish)
         except KeyboardInterrupt:
             message = "stopped while the finished model was measured; it is saved, measure it with"
             raise Interrupted(f"{message} `letterloom resume {self.run.path}`", signal.SIGINT) from None
@@ -138,22 +165,25 @@ class _Training:
                 batch_size=training.batch_size,
                 context_length=self.config.model.context_length,
                 sampling=training.sampling,
+                rank=self.ranks.rank,
+                world=self.ranks.world,
             )
             factor = learning_rate_factor(self.config.optimizer, position.step, progress)
             loss, gradient_norm = self.learner.update(x, y, position.step, factor)
             position.step += 1
-            position.seconds = self._earlier + time.perf_counter() - self._since
+            position.seconds = self.ranks.largest(self._earlier + time.perf_counter() - self._since)
             progress = self._progress()
             self._record_step(loss, gradient_norm, factor, progress)
             ends = progress >= 1.0
             improved = (ends or self._due(training.eval_interval)) and self._validate()
             if self._due(training.sample_interval):
-                self._sample(self.learner.best_model, position.step)
+                self.ranks.first(lambda: self._sample(self.learner.best_model, position.step))
             ends = ends or position.out_of_patience(training)
-            if improved or ends or signals.received or self._due(training.checkpoint_interval):
-                self._save()
-            if signals.received:
-                raise Interrupted(self._farewell(signals.received), signals.received)
+            stop = int(self.ranks.largest(signals.received or 0))  # a signal to one process stops all
+            if improved or ends or stop or self._due(training.checkpoint_interval):
+                self.ranks.first(self._save)
+            if stop:
+                raise Interrupted(self._farewell(stop), stop)
 
     def _progress(self) -> float:
         return self.position.progress(self.config.training, self._epoch)
@@ -166,7 +196,7 @@ class _Training:
 
     def _record_step(self, loss: float, gradient_norm: float, factor: float, progress: float) -> None:
         ids_per_step = self.config.training.batch_size * self.config.model.context_length
-        self._record(
+        self.recorders.record(
             {
                 "kind": "train",
                 "step": self.position.step,
@@ -182,14 +212,10 @@ class _Training:
 
     def _validate(self) -> bool:
         """Score part of the validation split; whether it is the best so far."""
-        result = evaluate(
-            self.learner.best_model,
-            self.corpus.tokenizer,
-            self.corpus.validation,
-            max_characters=self.config.training.eval_characters,
-        )
+        model, corpus, most = self.learner.best_model, self.corpus, self.config.training.eval_characters
+        result = self.ranks.first(lambda: evaluate(model, corpus.tokenizer, corpus.validation, max_characters=most))
         best = self.position.validated(result.nats_per_character)
-        self._record(
+        self.recorders.record(
             {
                 "kind": "validation",
                 "step": self.position.step,
@@ -218,7 +244,7 @@ class _Training:
 
     def _save(self) -> None:
         """Save a checkpoint, point `last` and `best` at theirs, and remove old ones."""
-        self.metrics.sync()
+        self.recorders.sync()
         model, optimizer = self.learner.tensors()
         path = self.run.checkpoint(self.position.step)
         save_checkpoint(
@@ -251,31 +277,16 @@ class _Training:
         self._sample(model, checkpoint.step)
         write_report(self.run.path)
 
-    @contextmanager
-    def _recording(self) -> Iterator[None]:
-        self.metrics = MetricsLog(self.run.metrics_file)
-        self._recorders: list[Recorder] = [self.metrics, self.display]
-        if TensorBoard.installed():
-            self._recorders.append(TensorBoard(self.run.path / "tensorboard", self.position.step + 1))
-        try:
-            yield
-        finally:
-            for recorder in self._recorders:
-                recorder.close()
-
-    def _record(self, event: Event) -> None:
-        for recorder in self._recorders:
-            recorder.record(event)
-
     def _plan(self) -> str:
         training, description = self.config.training, self.corpus.description
         count = sum(accounting.parameters(self.config.model, self.corpus.tokenizer.vocab_size).values())
         verb = f"continuing at step {self.position.step:,}" if self.position.step else "training"
+        processes = f", processes: {self.ranks.world}" if self.ranks.world > 1 else ""
         lines = [
             f"{verb} in {self.run.path}",
             f"{description['characters']:,} characters, vocabulary {self.corpus.tokenizer.vocab_size}; "
             f"{count:,} parameters",
-            f"{training.device}, {training.precision} by {training.products}, threads: {training.threads}",
+            f"{training.device}, {training.precision} by {training.products}, threads: {training.threads}{processes}",
         ]
         return "\n".join([*lines, *description["notes"]])
 

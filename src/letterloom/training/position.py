@@ -13,7 +13,7 @@ class Position:
     """Stored in each checkpoint; with the seed it decides everything that is still to come."""
 
     step: int = 0  # finished steps
-    seconds: float = 0.0  # of training, over all processes
+    seconds: float = 0.0  # of training, before and after every stop
     best_nats: float | None = None  # nats per character of the best validation
     best_step: int = 0
     stale: int = 0  # validations since the best

@@ -6,9 +6,12 @@ An event is one JSON object, the same for all of them; `docs/architecture.md` li
 import importlib.util
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from letterloom.runs.directory import RunDirectory
 from letterloom.storage import LineLog
 
 Event = dict[str, Any]
@@ -65,6 +68,35 @@ class TensorBoard:
     def close(self) -> None:
         """Flush and close."""
         self._writer.close()
+
+
+class Recorders:
+    """All recorders of a run while they are `opened`; a rank that opens none records nothing."""
+
+    def __init__(self) -> None:
+        self._all: list[Recorder] = []
+
+    @contextmanager
+    def opened(self, run: RunDirectory, display: Recorder, first_step: int) -> Iterator[None]:
+        """Record in the run directory and on the display until the block ends."""
+        self._metrics = MetricsLog(run.metrics_file)
+        self._all = [self._metrics, display]
+        if TensorBoard.installed():
+            self._all.append(TensorBoard(run.path / "tensorboard", first_step))
+        try:
+            yield
+        finally:
+            for recorder in self._all:
+                recorder.close()
+
+    def record(self, event: Event) -> None:
+        """Give the event to each."""
+        for recorder in self._all:
+            recorder.record(event)
+
+    def sync(self) -> None:
+        """Wait until the metrics log is on the disk."""
+        self._metrics.sync()
 
 
 def _finite(value: Any) -> Any:

@@ -10,10 +10,11 @@ from letterloom.errors import ConfigError, CorpusError, ResourceError
 from letterloom.runs.directory import RunDirectory
 from letterloom.text.batches import require_length
 from letterloom.text.encoding import Corpus, strange_characters
+from letterloom.training.ranks import Ranks
 
 
-def require_all(run: RunDirectory, corpus: Corpus, config: RunConfig) -> None:
-    """Check everything.
+def require_all(run: RunDirectory, corpus: Corpus, config: RunConfig, ranks: Ranks) -> None:
+    """Check everything that one rank can, for all.
 
     Raises:
         CorpusError: a split is too short.
@@ -35,10 +36,11 @@ def require_all(run: RunDirectory, corpus: Corpus, config: RunConfig) -> None:
                 f"training.sample_prompts: {prompt!r}: {first} does not occur in {text}; start samples with "
                 "characters that do"
             )
-    sequences = -(-training.batch_size // training.micro_batches)
+    sequences = -(-training.batch_size // (ranks.world * training.micro_batches))
     device = torch.device(training.device)
-    available = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None
-    accounting.require_memory(config.model, vocab_size, config.optimizer, sequences, available)
+    on_cuda = device.type == "cuda"
+    memory = torch.cuda.mem_get_info(device)[1] if on_cuda else accounting.physical_memory() // ranks.local_world
+    accounting.require_memory(config.model, vocab_size, config.optimizer, sequences, memory)
     checkpoint = accounting.training_bytes(config.model, vocab_size, config.optimizer)
     needed = (training.keep_checkpoints + 2) * checkpoint  # the best one, and the next one before an old one goes
     existing = next(folder for folder in (run.path, *run.path.absolute().parents) if folder.exists())
