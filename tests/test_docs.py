@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "letterloom"
 POINTER = re.compile(r"`([\w./-]+\.py)(?::([\w.]+))?`")
-LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]*))?\)")
 DOCUMENTS = sorted((ROOT / "docs").glob("*.md"))
 
 
@@ -24,6 +24,12 @@ def definitions(file: Path) -> set[str]:
     return found
 
 
+def anchors(document: Path) -> set[str]:
+    """What a link to a section of a document ends with: its heading in small letters, with hyphens for spaces."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_files_and_names_of_code_are_there(document: Path) -> None:
     for path, name in POINTER.findall(document.read_text(encoding="utf-8")):
@@ -34,8 +40,11 @@ def test_files_and_names_of_code_are_there(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path) -> None:
-    for place in LINK.findall(document.read_text(encoding="utf-8")):
-        assert place.startswith("https://") or (document.parent / place).exists(), place
+    for place, anchor in LINK.findall(document.read_text(encoding="utf-8")):
+        if not place.startswith("https://"):
+            target = document.parent / place if place else document
+            assert target.exists(), place
+            assert not anchor or anchor in anchors(target), f"{place} has no section {anchor}"
 
 
 def test_the_data_flow_names_every_room_a_run_passes_through() -> None:

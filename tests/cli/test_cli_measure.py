@@ -15,6 +15,7 @@ from letterloom.text.corpora import CORPORA
 class TestEvaluate:
     def test_json_of_the_runs_own_split_is_what_training_found(self, call: Any, tiny_run: Path) -> None:
         value = json.loads(call("evaluate", tiny_run, "--json").out)
+        assert value.pop("text") == "validation split"
         stored = json.loads((tiny_run / "evaluation.json").read_text())["validation"]["blocks"]
         assert set(value) == {
             "nats_per_character",
@@ -27,6 +28,10 @@ class TestEvaluate:
         }
         assert {**value, "seconds": 0} == {**stored, "seconds": 0}
         assert value["bits_per_character"] == pytest.approx(value["nats_per_character"] / math.log(2))
+
+    @pytest.mark.parametrize("split", ["validation", "training"])
+    def test_which_split_it_was_is_told(self, call: Any, tiny_run: Path, split: str) -> None:
+        assert f"text                {split} split\n" in call("evaluate", tiny_run, "--split", split).out
 
     def test_a_text_is_scored_whole(self, call: Any, tiny_run: Path, tiny_text: Path) -> None:
         value = json.loads(call("evaluate", tiny_run, tiny_text, tiny_text, "--json").out)

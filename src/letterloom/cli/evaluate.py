@@ -25,7 +25,8 @@ def evaluate(
 ) -> None:
     """Measure a model on the whole of a text, or without one on a split of the text it was trained with."""
     result = api.load(run, device).evaluate(corpus or None, protocol, unknown, split).to_json()
+    text = ", ".join(corpus) or f"{split} split"
     if json:
-        print_json(result)
+        print_json(result | {"text": text})
     else:
-        print_lines(evaluation_lines(result))
+        print_lines({"text": text} | evaluation_lines(result))
