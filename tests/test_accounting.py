@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from letterloom import accounting
-from letterloom.config import ModelConfig, OptimizerConfig
+from letterloom.config import ModelConfig, OptimizerConfig, TrainingConfig, build_config
 from letterloom.errors import ResourceError
 from letterloom.model.cache import Cache
 from letterloom.model.transformer import Transformer
@@ -132,7 +133,7 @@ def test_training_flops_equal_pytorchs_count() -> None:
         ]
     ),
 )
-def test_training_bytes_equal_the_tensors_of_a_step(config: ModelConfig, optimizer: OptimizerConfig) -> None:
+def test_state_bytes_equal_the_tensors_of_a_step(config: ModelConfig, optimizer: OptimizerConfig) -> None:
     model = Transformer(config, 10)
     matrices = {p for name, p in model.named_parameters() if name.startswith("blocks.") and p.ndim == 2}
     optimizers: list[torch.optim.Optimizer]
@@ -151,8 +152,28 @@ def test_training_bytes_equal_the_tensors_of_a_step(config: ModelConfig, optimiz
         tensors += [parameter, parameter.grad]
     for o in optimizers:
         o.step()
-        tensors += [t for state in o.state.values() for t in state.values() if torch.is_tensor(t) and t.ndim > 0]
-    assert accounting.training_bytes(config, 10, optimizer) == sum(t.nbytes for t in tensors)
+        tensors += [t for state in o.state.values() for t in state.values() if torch.is_tensor(t)]
+    assert accounting.state_bytes(config, 10, optimizer) == sum(t.nbytes for t in tensors)
+
+
+def test_training_memory_counts_the_largest_part_of_a_batch_and_averaged_weights_where_there_are_any() -> None:
+    training = {"batch_size": 7, "micro_batches": 3, "max_steps": 1}
+    plain = build_config({"training": training})
+    averaged = build_config({"training": training | {"ema_decay": 0.9}})
+    memory, model = accounting.training_memory(plain, 65), plain.model
+    weights = memory["weights"]
+    assert memory["gradients"] == weights == 4 * sum(accounting.parameters(model, 65).values())
+    assert memory["activations"] == accounting.activation_bytes(model, 65, sequences=3)
+    state = accounting.state_bytes(model, 65, plain.optimizer)
+    assert sum(memory.values()) - memory["activations"] == state
+    assert accounting.training_memory(averaged, 65) == memory | {"averaged weights": weights}
+
+
+@given(st.integers(1, 100), st.integers(1, 20), st.integers(1, 8))
+def test_a_micro_batch_is_the_largest_part(batch_size: int, micro_batches: int, processes: int) -> None:
+    config = TrainingConfig(batch_size=batch_size * processes, micro_batches=micro_batches, max_steps=1)
+    parts = np.array_split(np.empty(batch_size), min(micro_batches, batch_size))  # as a learner does, in each process
+    assert config.micro_batch(processes) == max(map(len, parts))
 
 
 def kept_for_backward(config: ModelConfig, vocab_size: int, sequences: int, convolved: bool) -> int:
@@ -192,7 +213,7 @@ def test_activation_bytes_are_what_autograd_keeps(
 @given(model_configs(), st.integers(2, 300), st.integers(1, 4))
 def test_what_fits_is_never_refused(config: ModelConfig, vocab_size: int, sequences: int) -> None:
     optimizer = OptimizerConfig()
-    state = accounting.training_bytes(config, vocab_size, optimizer)
+    state = accounting.state_bytes(config, vocab_size, optimizer)
     halved = accounting.activation_bytes(config, vocab_size, sequences) // 2
     accounting.require_memory(config, vocab_size, optimizer, sequences, available=state + halved)
 
@@ -200,7 +221,7 @@ def test_what_fits_is_never_refused(config: ModelConfig, vocab_size: int, sequen
 @pytest.mark.parametrize("activation", ["gelu", "swiglu"])
 def test_what_is_required_is_at_least_a_third_of_the_activations(activation: Any) -> None:
     config, optimizer = ModelConfig(activation=activation), OptimizerConfig()
-    state = accounting.training_bytes(config, 65, optimizer)
+    state = accounting.state_bytes(config, 65, optimizer)
     third = accounting.activation_bytes(config, 65, 100) // 3
     with pytest.raises(ResourceError):
         accounting.require_memory(config, 65, optimizer, 100, available=state + third)
@@ -246,7 +267,7 @@ def test_a_batch_that_cannot_fit_is_refused_with_its_own_remedy() -> None:
 def test_memory_is_refused_from_the_first_byte_too_few() -> None:
     config, optimizer = ModelConfig(context_length=64, d_model=128, n_layers=4), OptimizerConfig()
     activations = 2 * 64 * (4 * (6 * 128 + 2 * 512) + 128 + 65)
-    needed = accounting.training_bytes(config, 65, optimizer) + activations
+    needed = accounting.state_bytes(config, 65, optimizer) + activations
     accounting.require_memory(config, 65, optimizer, available=needed)
     with pytest.raises(ResourceError):
         accounting.require_memory(config, 65, optimizer, available=needed - 1)

@@ -1,17 +1,21 @@
 """Parameters, floating-point operations and memory of a model in closed form, before anything is allocated.
 
 D model width, F MLP width, T context, V vocabulary, as in `model/transformer.py`. The tests hold the counts against
-the model itself: parameters against `numel`, operations against PyTorch's own counter.
+the model itself: parameters against `numel`, operations against PyTorch's own counter. `Measured` is what a profile
+holds beside them.
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
-from letterloom.config import ModelConfig, OptimizerConfig
+from letterloom.config import ModelConfig, OptimizerConfig, RunConfig
 from letterloom.errors import ResourceError
 
 FLOAT32 = 4  # bytes
+SHAKESPEARE_VOCABULARY, SHAKESPEARE_TRAINING = 65, 1_003_854  # characters of the text published figures are for
 Shape = tuple[int, ...]
 _HIDDEN_KEPT = {"relu": 1, "gelu": 2, "gelu_tanh": 2, "relu_squared": 2, "swiglu": 4}  # hidden layers that an MLP keeps
 
@@ -21,14 +25,36 @@ class Component:
     """A part of the model: what it is called, how its parameters are counted, how often it occurs."""
 
     name: str
-    calculation: str  # of one copy, such as "64 x 192 + 192"
-    each: int  # parameters of one copy
+    shapes: tuple[Shape, ...]  # of one copy's tensors
     copies: int = 1
+
+    @property
+    def calculation(self) -> str:
+        """How the parameters of one copy are counted, such as "64 x 192 + 192"."""
+        return " + ".join(" x ".join(map(str, shape)) for shape in self.shapes)
+
+    @property
+    def each(self) -> int:
+        """Parameters of one copy."""
+        return sum(map(prod, self.shapes))
 
     @property
     def count(self) -> int:
         """Parameters of all copies."""
         return self.each * self.copies
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What real training steps took, on random characters here, or in a run by its log."""
+
+    seconds_per_step: float  # median
+    steps: int  # that it is the median of
+    source: str
+    environment: Mapping[str, Any]
+    product_flops_per_second: float | None = None  # of a large matrix product, in the same minute
+    bytes: Mapping[str, int] = field(default_factory=dict)  # what `training_memory` has, and "peak" and "process"
+    disturbance: str | None = None  # what made it slower than it need be, in words
 
 
 def components(config: ModelConfig, vocab_size: int) -> tuple[Component, ...]:
@@ -52,11 +78,7 @@ def components(config: ModelConfig, vocab_size: int) -> tuple[Component, ...]:
         ("final norm", norm, 1),
         ("head", head[1:] if config.tied_head else head, 1),
     ]
-    return tuple(
-        Component(name, " + ".join(" x ".join(map(str, shape)) for shape in shapes), sum(map(prod, shapes)), copies)
-        for name, shapes, copies in parts
-        if shapes
-    )
+    return tuple(Component(name, tuple(shapes), copies) for name, shapes, copies in parts if shapes)
 
 
 def parameters(config: ModelConfig, vocab_size: int) -> dict[str, int]:
@@ -85,18 +107,40 @@ def training_flops(config: ModelConfig, vocab_size: int, context: int) -> int:
 def optimizer_bytes(config: ModelConfig, vocab_size: int, optimizer: OptimizerConfig) -> int:
     """Bytes of an optimizer's state, in float32.
 
-    AdamW keeps two values a parameter; SGD one if it has momentum; Muon one for each weight of the blocks' matrices.
+    AdamW keeps two values a parameter, and for each tensor the number of its steps; SGD keeps one a parameter if it
+    has momentum; Muon one for each weight of the blocks' matrices, and leaves the rest to AdamW.
     """
-    total = sum(parameters(config, vocab_size).values())
-    matrices = config.n_layers * _weights(config)
-    state = {"adamw": 2 * total, "sgd": total if optimizer.momentum else 0, "muon": 2 * total - matrices}
+    parts = components(config, vocab_size)
+    total, tensors = sum(part.count for part in parts), sum(part.copies * len(part.shapes) for part in parts)
+    matrices = 5 if config.activation == "swiglu" else 4  # of a block
+    state = {
+        "adamw": 2 * total + tensors,
+        "sgd": total if optimizer.momentum else 0,
+        "muon": 2 * total + tensors - config.n_layers * (_weights(config) + matrices),
+    }
     return FLOAT32 * state[optimizer.name]
 
 
-def training_bytes(config: ModelConfig, vocab_size: int, optimizer: OptimizerConfig) -> int:
-    """Bytes of weights, gradients and optimizer state, all in float32; activations are not in it."""
+def state_bytes(config: ModelConfig, vocab_size: int, optimizer: OptimizerConfig) -> int:
+    """Bytes of weights, gradients and optimizer state, all in float32."""
     weights = FLOAT32 * sum(parameters(config, vocab_size).values())
     return 2 * weights + optimizer_bytes(config, vocab_size, optimizer)
+
+
+def training_memory(config: RunConfig, vocab_size: int) -> dict[str, int]:
+    """Bytes of each thing that training holds at a time, in float32; a run without averaged weights has none in it.
+
+    The activations are those of one process, on a CPU; see `activations`.
+    """
+    model, training = config.model, config.training
+    weights = FLOAT32 * sum(parameters(model, vocab_size).values())
+    return {
+        "weights": weights,
+        "gradients": weights,
+        "optimizer state": optimizer_bytes(model, vocab_size, config.optimizer),
+        **({"averaged weights": weights} if training.ema_decay else {}),
+        "activations": activation_bytes(model, vocab_size, training.micro_batch()),
+    }
 
 
 def activations(config: ModelConfig, vocab_size: int, sequences: int = 1) -> dict[str, int]:
@@ -137,6 +181,16 @@ def activation_bytes(config: ModelConfig, vocab_size: int, sequences: int = 1) -
     return sum(activations(config, vocab_size, sequences).values())
 
 
+def least_activation_bytes(config: ModelConfig, vocab_size: int, sequences: int) -> int:
+    """What no precision and no kernel does without: inputs of products, hidden layers, log-probabilities, in 2 bytes.
+
+    What norms and dropout keep, and what the backward pass takes for itself, comes on top.
+    """
+    d = config.d_model
+    block = 6 * d + _HIDDEN_KEPT[config.activation] * config.d_hidden  # both inputs, queries, keys, values, attended
+    return 2 * sequences * config.context_length * (config.n_layers * block + d + vocab_size)
+
+
 def masked_model_bytes(config: ModelConfig, vocab_size: int) -> int:
     """Bytes of a float32 model whose every head also holds a T x T mask of floats, as lectures on GPTs write it.
 
@@ -150,6 +204,11 @@ def cache_bytes(config: ModelConfig, batch_size: int = 1, value_bytes: int = FLO
     """Bytes of the cache with which `batch_size` texts are generated: keys and values, and two embeddings."""
     keys_and_values = 2 * config.n_layers * config.context_length * config.d_model
     return value_bytes * batch_size * (keys_and_values + 2 * config.d_model)
+
+
+def window_jump(context_length: int) -> int:
+    """How far the window moves when it is full: a quarter of the context, at least 1 position."""
+    return max(1, context_length // 4)
 
 
 def require_memory(
@@ -178,8 +237,8 @@ def require_memory(
     if optimizer is None:
         purpose, state, activations = "using", FLOAT32 * total, 0
     else:
-        purpose, state = "training", training_bytes(config, vocab_size, optimizer)
-        activations = _least_activation_bytes(config, vocab_size, sequences)
+        purpose, state = "training", state_bytes(config, vocab_size, optimizer)
+        activations = least_activation_bytes(config, vocab_size, sequences)
     there = physical_memory() if available is None else available
     if state + activations <= there:
         return
@@ -198,14 +257,9 @@ def physical_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _least_activation_bytes(config: ModelConfig, vocab_size: int, sequences: int) -> int:
-    """What no precision and no kernel does without: inputs of products, hidden layers, log-probabilities, in 2 bytes.
-
-    What norms and dropout keep, and what the backward pass takes for itself, comes on top.
-    """
-    d = config.d_model
-    block = 6 * d + _HIDDEN_KEPT[config.activation] * config.d_hidden  # both inputs, queries, keys, values, attended
-    return 2 * sequences * config.context_length * (config.n_layers * block + d + vocab_size)
+def usable_cores() -> int:
+    """CPU cores that this process may use: fewer than there are where a batch system or a container gives it some."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _heads_kept(config: ModelConfig, sequences: int) -> int:
@@ -213,9 +267,7 @@ def _heads_kept(config: ModelConfig, sequences: int) -> int:
     d, h = config.d_model, config.n_heads
     norms = 2 * h if config.qk_norm else 0
     if not config.dropout:  # PyTorch's fused kernel for CPUs, which knows no dropout
-        made = (
-            config.qk_norm or config.positions == "rotary"
-        )  # new queries and keys beside the values in the projection
+        made = config.qk_norm or config.positions == "rotary"  # queries and keys, beside those of the projection
         copied = made and h > 1  # then the result lies head by head, and is copied for the output projection
         return 3 * d + (2 * d if made else 0) + (d if copied else 0) + norms + h  # and the log-sums of the softmax
     apart = sequences > 1 and h > 1  # then the values are copied, and the projection need not be kept for them

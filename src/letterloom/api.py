@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 from letterloom.config import RunConfig, build_config, read_toml
 from letterloom.errors import ConfigError, RunError
 from letterloom.recipes import read_recipe
-from letterloom.trained import Model, Texts, load, names
+from letterloom.trained import Model, Texts, corpus_names, load
 
 if TYPE_CHECKING:
     from letterloom.reporting.curves import CurvesFigure
-    from letterloom.reporting.profile.profile import Profile
+    from letterloom.reporting.profile.figures import Profile
     from letterloom.runs.directory import RunDirectory
 
 __all__ = ["Model", "Run", "load", "open_run", "profile", "resume", "train"]
@@ -106,7 +106,7 @@ def train(
     if corpus is not None:
         if "corpus" in _section(settings, "text"):
             raise ConfigError("the text is given twice, as CORPUS and as text.corpus; keep one of them")
-        layers.append({"text": {"corpus": names(corpus)}})
+        layers.append({"text": {"corpus": corpus_names(corpus)}})
     run_config = build_config(*layers)
     path = Path(out) if out is not None else _default_path(run_config, str(config or recipe or DEFAULT_RECIPE))
 
@@ -147,7 +147,7 @@ def profile(
     """What a recipe's or a run's model is made of and costs; see `letterloom.training.profiling.profile`."""
     from letterloom.training import profiling
 
-    return profiling.profile(str(name), None if corpus is None else names(corpus), vocab_size, measured)
+    return profiling.profile(str(name), None if corpus is None else corpus_names(corpus), vocab_size, measured)
 
 
 def _section(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -203,6 +203,10 @@ class TrainingConfig(Section):
             raise ValueError("no limit is set: give max_steps, max_epochs or max_minutes")
         return self
 
+    def micro_batch(self, processes: int = 1) -> int:
+        """Sequences that go through the model at a time, in each of so many processes; of the largest part."""
+        return -(-self.batch_size // (processes * self.micro_batches))
+
 
 class RunConfig(Section):
     """Everything that defines a run."""

@@ -6,12 +6,14 @@ without a traceback and ends with the class's `exit_code`; scripts may rely on t
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 
 class LetterloomError(Exception):
     """A mistake the user can mend; the base of every error raised on purpose."""
 
     exit_code = 2
+    shared = False  # whether every process of a training raises it, so that the first can tell it for all
 
 
 class ConfigError(LetterloomError):
@@ -75,3 +77,6 @@ class Interrupted(LetterloomError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, int]]:
+        return type(self), (str(self), self.exit_code - 128)  # as processes that share an error send it

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from letterloom.errors import ConfigError, RunError
+from letterloom.generation.defaults import MAX_NEW_TOKENS, TEMPERATURE
 
 if TYPE_CHECKING:
     from letterloom.evaluation.loss import Evaluation
@@ -34,16 +35,16 @@ class Model:
         count = sum(parameter.numel() for parameter in self.network.parameters())
         return f"Model({str(self.checkpoint.path)!r}, {count:,} parameters)"
 
-    def generate(self, prompt: str = "", max_new_tokens: int = 500, **options: Any) -> str:
+    def generate(self, prompt: str = "", max_new_tokens: int = MAX_NEW_TOKENS, **options: Any) -> str:
         """The prompt and the text after it; the options are those of `stream`."""
         return prompt + "".join(self.stream(prompt, max_new_tokens, **options))
 
     def stream(
         self,
         prompt: str = "",
-        max_new_tokens: int = 500,
+        max_new_tokens: int = MAX_NEW_TOKENS,
         *,
-        temperature: float = 0.8,
+        temperature: float = TEMPERATURE,
         top_k: int | None = None,
         top_p: float = 1.0,
         min_p: float = 0.0,
@@ -118,7 +119,7 @@ class Model:
             raise ConfigError(
                 f"the {split} split is of the run's own text, and another text is named; drop one of them"
             )
-        ids, description = encode_text_of(names(corpus), tokenizer, unknown, self.checkpoint.config.text.records)
+        ids, description = encode_text_of(corpus_names(corpus), tokenizer, unknown, self.checkpoint.config.text.records)
         for note in description["notes"]:
             log.warning("%s", note)
         run = self._run()
@@ -177,7 +178,7 @@ def load(path: str | Path, device: str = "auto") -> Model:
     return Model(checkpoint, checkpoint.model().to(resolve_device(device)))
 
 
-def names(corpus: Texts) -> tuple[str, ...]:
+def corpus_names(corpus: Texts) -> tuple[str, ...]:
     """One text or several, as a configuration names them.
 
     Raises:

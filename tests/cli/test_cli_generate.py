@@ -1,10 +1,13 @@
+import inspect
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from letterloom import api
+from letterloom.cli.arguments import DEFAULTS
 
 
 @pytest.fixture
@@ -31,6 +34,12 @@ def test_options_reach_the_sampler(call: Any, tiny_run: Path, continuation: Any,
     text = call("generate", tiny_run, "--max-new-tokens", 60, f"--{name.replace('_', '-')}", value).out
     assert text == continuation("", 60, **{name: value})
     assert text != continuation("", 60)
+
+
+def test_the_flags_have_the_defaults_of_the_python_face() -> None:
+    parameters = inspect.signature(api.Model.stream).parameters
+    flags = asdict(DEFAULTS)
+    assert flags == {name: parameters[name].default for name in flags}
 
 
 def test_a_stop_string_ends_the_text(call: Any, tiny_run: Path, continuation: Any) -> None:

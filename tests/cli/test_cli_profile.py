@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from letterloom.accounting import Measured
 from letterloom.config import build_config
 from letterloom.recipes import recipe_names
-from letterloom.reporting.profile.comparison import Measured
 from letterloom.training import estimates
 
 
@@ -126,8 +126,14 @@ class TestRecipes:
         assert "10,714,752" in out
         assert "20 min 50 s" in out  # 5,000 steps of a quarter of a second
 
+    def test_numbers_end_under_one_another(self, call: Any) -> None:
+        head, *rows = call("recipes").out.splitlines()[: 1 + len(recipe_names())]
+        end = head.index("parameters") + len("parameters")
+        assert all(row[:end].split()[1].replace(",", "").isdecimal() for row in rows)
+        assert all(row[end] == " " for row in rows)
+
     def test_what_cannot_be_measured_is_unknown(self, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(estimates, "step_seconds", lambda *_, **__: {})
+        monkeypatch.setattr("letterloom.cli.recipes.step_seconds", lambda *_, **__: {})
         assert "unknown" in call("recipes").out
         listed = json.loads(call("recipes", "--json").out)["recipes"]
         assert {recipe["seconds"] for recipe in listed} == {None}

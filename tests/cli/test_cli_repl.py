@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from safetensors.numpy import load_file
 from letterloom import api
 from letterloom.cli.repl_commands import COMMANDS, goes_on
 from letterloom.cli.repl_session import shown
+from letterloom.errors import NonFiniteError
+from letterloom.generation.sampler import Sampler
 
 N = 30
 Repl = Callable[..., Any]
@@ -74,6 +77,22 @@ class TestPrompts:
 
     def test_a_prompt_may_begin_with_a_slash(self, repl: Repl) -> None:
         assert repl("/unknown skip", "//help").out.startswith("/help")
+
+    def test_an_error_in_the_middle_of_a_text_ends_its_line(
+        self, repl: Repl, continuation: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        texts = [continuation("the"), continuation("a", sample=1)]
+        probabilities, drawn = Sampler.probabilities, count(1)
+
+        def failing(*arguments: Any) -> Any:
+            if next(drawn) == 5:
+                raise NonFiniteError("no number")
+            return probabilities(*arguments)
+
+        monkeypatch.setattr(Sampler, "probabilities", failing)
+        result = repl("the", "a")
+        assert result.out == f"{texts[0][:7]}\n{texts[1]}\n"
+        assert result.err == "letterloom: error: no number\n"
 
     def test_quit_leaves_the_rest_unread(self, repl: Repl, continuation: Any) -> None:
         assert repl("a", "/quit", "the").out == continuation("a") + "\n"

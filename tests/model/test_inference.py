@@ -5,8 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from letterloom.accounting import window_jump
 from letterloom.config import ModelConfig
-from letterloom.model.inference import predict, window_jump, window_start
+from letterloom.model.inference import predict, window_start
 from letterloom.model.transformer import Transformer
 
 

@@ -14,14 +14,14 @@ import pytest
 import torch
 
 from letterloom import accounting, trained
+from letterloom.accounting import Measured
 from letterloom.config import RunConfig, build_config
 from letterloom.errors import DataMismatchError
 from letterloom.model.transformer import Transformer
 from letterloom.recipes import read_recipe, recipe_names
-from letterloom.reporting.profile.comparison import UNEXPLAINED, Measured, compare
+from letterloom.reporting.profile.figures import Profile, figures, planned_steps, write_profile
+from letterloom.reporting.profile.of_run import profile_run
 from letterloom.reporting.profile.outline import Module, outline
-from letterloom.reporting.profile.profile import Profile, figures, planned_steps, write_profile
-from letterloom.reporting.profile.remains import profile_run
 from letterloom.reporting.profile.tables import tables
 
 
@@ -31,15 +31,12 @@ def recipe(name: str, **training: Any) -> RunConfig:
     return config.model_copy(update={"training": config.training.model_copy(update=resolved)})
 
 
-def measured(config: RunConfig, **changed: int) -> Measured:
-    """What a measurement that finds everything as computed would give, but for what is changed."""
-    weights = 4 * sum(accounting.parameters(config.model, 65).values())
-    state = accounting.optimizer_bytes(config.model, 65, config.optimizer)
-    activations = accounting.activation_bytes(config.model, 65, config.training.batch_size)
-    found = {"weights": weights, "gradients": weights, "optimizer_state": state, "activations": activations}
+def measured(config: RunConfig) -> Measured:
+    """What a measurement that finds everything as computed would give."""
+    found = accounting.training_memory(config, 65)
     found["peak"] = sum(found.values())
     flops = config.training.batch_size * accounting.training_flops(config.model, 65, config.model.context_length)
-    return Measured(1.0, 3, "made up", {"cores": 2}, flops, found | {"process": 10**9} | changed)
+    return Measured(1.0, 3, "made up", {"cores": 2}, flops, found | {"process": 10**9})
 
 
 def profile(name: str = "lecture-small", config: RunConfig | None = None) -> Profile:
@@ -87,13 +84,14 @@ class TestFigures:
 
     def test_memory_in_all_is_the_sum_of_its_parts(self) -> None:
         memory = figures(profile())["memory"]
-        parts = ("weights", "gradients", "optimizer_state", "averaged_weights", "activations")
+        parts = ("weights", "gradients", "optimizer_state", "activations")
         assert memory["training_bytes"] == sum(memory[f"{part}_bytes"] for part in parts)
         assert memory["activations_bytes"] == sum(memory["activations_by_component_bytes"].values())
 
     def test_averaged_weights_are_as_many_bytes_as_the_weights(self) -> None:
         memory = figures(profile(config=recipe("lecture-small", ema_decay=0.99)))["memory"]
         assert memory["averaged_weights_bytes"] == memory["weights_bytes"]
+        assert "averaged_weights_bytes" not in figures(profile())["memory"]
 
     def test_the_share_of_peak_is_what_it_says(self) -> None:
         told = figures(profile())["measured"]
@@ -122,50 +120,6 @@ class TestPlannedSteps:
 
     def test_the_nearest_limit_ends(self) -> None:
         assert planned_steps(recipe("small", max_steps=7), None, seconds_per_step=0.25) == 7
-
-
-class TestComparison:
-    def rows(self, config: RunConfig | None = None, **changed: int) -> dict[str, dict[str, Any]]:
-        config = config or recipe("lecture-small")
-        told = figures(profile(config=config))
-        flops = told["computation"]["training_flops_per_step"]
-        rows = compare(config, told["memory"], flops, measured(config, **changed))
-        assert all(bool(row["note"]) == (abs(row["difference"]) > 0.02) for row in rows)
-        return {row["quantity"]: row for row in rows}
-
-    def test_what_agrees_needs_no_reason(self) -> None:
-        rows = self.rows()
-        assert list(rows) == ["weights", "gradients", "optimizer state", "activations", "peak", "time of a step"]
-        assert not any(row["note"] for row in rows.values())
-
-    @pytest.mark.parametrize("kind", ["weights", "gradients", "activations"])
-    def test_what_nothing_explains_is_said_to_be_a_mistake(self, kind: str) -> None:
-        changed: Any = {kind: 10**9}
-        assert self.rows(**changed)[kind]["note"] == UNEXPLAINED
-
-    @pytest.mark.parametrize(
-        ("changed", "words"),
-        [
-            ({"precision": "bf16"}, "bf16"),
-            ({"device": "cuda:0"}, "on cuda"),
-            ({"compile": True}, "compiled"),
-        ],
-    )
-    def test_the_reason_is_that_of_the_run(self, changed: dict[str, Any], words: str) -> None:
-        assert words in self.rows(recipe("lecture-small", **changed), activations=10**6)["activations"]["note"]
-
-    def test_a_peak_above_and_one_below_the_sum_have_other_reasons(self) -> None:
-        above, below = self.rows(peak=10**9)["peak"]["note"], self.rows(peak=10**6)["peak"]["note"]
-        assert "on top" in above
-        assert "never whole at once" in below
-
-    def test_a_slow_step_tells_its_share(self) -> None:
-        config = recipe("lecture-small")
-        slow = Measured(4.0, 3, "", {}, measured(config).product_flops_per_second)
-        (row,) = compare(config, {}, measured(config).product_flops_per_second or 0, slow)
-        assert row["note"].startswith("25 % of the speed of a large product")
-        (row,) = compare(config, {}, measured(config).product_flops_per_second or 0, replace(slow, disturbance="busy"))
-        assert row["note"].endswith("; busy")
 
 
 class Page(HTMLParser):
@@ -243,6 +197,11 @@ class TestRuns:
         assert told["measured"]["steps"] == 12
         assert told["measured"]["environment"]["threads"] == 1
         assert told["training"]["steps"] == 12
+
+    def test_no_table_is_empty(self, tiny_run: Path) -> None:
+        titles = [table.title for table in tables(figures(profile_run(tiny_run))) if table.rows]
+        assert titles == [table.title for table in tables(figures(profile_run(tiny_run)))]
+        assert titles[-1] == "Measured"
 
     def test_the_time_of_a_step_is_the_median_of_the_log(self, run_copy: Path) -> None:
         seconds = [0.5, 1.0, 11.0, 12.0, 12.5]  # a validation fell into the third

@@ -216,6 +216,40 @@ def test_the_finished_model_is_shown_at_every_prompt_and_earlier_ones_at_the_fir
     page = Page(run.path)
     assert page.blocks[:-1] == ["\n\nROMEO 60", "\nTHE 60", "\n\nROMEO 90", "\n\nROMEO 30"]
     assert "After step 60, the finished model, prompt THE" in page.text
+    assert "After step 90, the finished" not in page.text
+
+
+@pytest.mark.parametrize("change", ["unfinished", "best without a sample"])
+def test_other_models_are_not_called_the_finished_one(tmp_path: Path, change: str) -> None:
+    run = finished_run(tmp_path / "romeo")
+    if change == "unfinished":
+        run.evaluation_file.unlink()
+    step = 60 if change == "unfinished" else 45
+    run.checkpoint(step).mkdir(parents=True)
+    (run.checkpoints_folder / "best").symlink_to(run.checkpoint(step))
+    write_report(run.path)
+    for name in ("report.html", "report.md"):
+        text = (run.path / name).read_text(encoding="utf-8")
+        assert "After step 90, the newest sample" in text
+        assert ", the finished model" not in text
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"], ids=["missing", "damaged"])
+def test_a_run_that_lost_its_yardstick_has_a_report(tmp_path: Path, content: bytes | None) -> None:
+    run = finished_run(tmp_path / "romeo")
+    (run.path / "held-out.txt").unlink()
+    if content is not None:
+        (run.path / "held-out.txt").write_bytes(content)
+    verdicts = {finding.failure: finding.verdict for finding in write_report(run.path)}
+    assert {name for name in verdicts if verdicts[name] == "not measured"} >= {"repetition", "undertraining"}
+    assert "The run's held-out.txt, which has the text" in (run.path / "report.md").read_text(encoding="utf-8")
+
+
+def test_checkpoints_are_left_to_verify(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "romeo")
+    write_report(run.path)
+    for name in ("report.html", "report.md"):
+        assert "letterloom verify" in (run.path / name).read_text(encoding="utf-8")
 
 
 def test_memory_and_checkpoint_files_are_told(tmp_path: Path) -> None:
@@ -228,12 +262,19 @@ def test_memory_and_checkpoint_files_are_told(tmp_path: Path) -> None:
     assert page.row("weights")[1] == page.row("gradients")[1] == "3.22 MB"  # 804,096 parameters of 4 bytes
     assert page.row("optimizer state")[1] == "6.43 MB"  # AdamW: two for each
     assert page.row("on disk: model.safetensors")[1] == "3.22 MB"
+    assert "averaged weights" not in dict(row for row in page.rows if len(row) == 2)
     one = accounting.activation_bytes(build_config(SETTINGS).model, 65, sequences=3)  # 12 sequences in 4 parts
     assert page.row("activations")[1] == metric(one, "B")
 
 
+def test_averaged_weights_take_memory_too(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "romeo", training={"ema_decay": 0.99})
+    write_report(run.path)
+    assert Page(run.path).row("averaged weights")[1] == "3.22 MB"
+
+
 def test_the_diagnosis_is_told_with_what_to_do(tmp_path: Path) -> None:
-    run = finished_run(tmp_path / "memorised")
+    run = finished_run(tmp_path / "memorised", held_out="".join(map(chr, range(32, 97))) * 10)
     score = TRAINING | {"nats_per_character": 0.05, "interval": {"low": 0.04, "high": 0.06}}
     run.evaluation_file.write_text(json.dumps(EVALUATION | {"training": {"blocks": score}}), encoding="utf-8")
     findings = {finding.failure: finding for finding in write_report(run.path)}

@@ -23,7 +23,7 @@ HOLD += "with RunDirectory(Path(sys.argv[1])).locked(): print('held', flush=True
 
 def create(path: Path) -> RunDirectory:
     run = RunDirectory(path)
-    run.create(RunConfig(), TOKENIZER, {"characters": 5}, {"python": "3"}, "held out")
+    run.create(RunConfig(), TOKENIZER, {"characters": 5}, {"python": "3"}, "held\r\nout")
     return run
 
 
@@ -50,11 +50,18 @@ class TestCreate:
         assert run.tokenizer() == TOKENIZER
         assert run.corpus() == {"characters": 5}
         assert run.environment() == {"python": "3"}
-        assert run.held_out() == "held out"
+        assert run.held_out() == "held\r\nout"
         assert run.evaluation() is None
         assert run.metrics() == []
         assert run.checkpoints() == []
         assert run.linked("best") is None
+
+    def test_a_run_that_lost_its_held_out_text_is_still_read(self, tmp_path: Path) -> None:
+        run = create(tmp_path / "run")
+        (run.path / "held-out.txt").write_bytes(b"\xff")
+        assert run.held_out() is None
+        (run.path / "held-out.txt").unlink()
+        assert run.held_out() is None
 
     @pytest.mark.parametrize("written", range(len(SMALL_FILES)))
     def test_it_is_no_run_before_its_last_file_is_there(

@@ -1,13 +1,17 @@
 """What test_ranks.py has torchrun start: the command line, job after job, since each start takes seconds.
 
 python ranks_program.py FOLDER, where jobs.json is a list of jobs: `name`, `arguments`, and maybe `act`, which happens
-in the fifth step. Every rank writes FOLDER/NAME-RANK.json: what came of it.
+in the fifth step. Every rank writes FOLDER/NAME-RANK.json: what came of it. Where there is a FIFO named FOLDER/ended,
+the second rank opens it as the last it does, and the first stays a second longer and writes FOLDER/order.json: whether
+the second ended before it.
 """
 
+import atexit
 import hashlib
 import json
 import math
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -51,6 +55,12 @@ def die(learner: Learner) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def exhaust(learner: Learner) -> None:
+    """Let one rank run out of memory."""
+    if RANK == 1:
+        raise MemoryError
+
+
 def stop(learner: Learner) -> None:
     """Send one rank a signal."""
     if RANK == 1:
@@ -67,7 +77,7 @@ def stop_all(learner: Learner) -> None:
     os.read(reading, 1)
 
 
-ACTS: dict[str, Callable[[Learner], None]] = {f.__name__: f for f in (overflow, die, stop, stop_all)}
+ACTS: dict[str, Callable[[Learner], None]] = {f.__name__: f for f in (overflow, die, exhaust, stop, stop_all)}
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
@@ -101,8 +111,14 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    vars(cli)["SECONDS_TO_TELL"] = 0.0  # the first process has time enough: this one does not end with the job
     folder = Path(sys.argv[1])
+    ended = folder / "ended"
+    if ended.exists() and RANK == 1:  # registered first, so called last
+        atexit.register(lambda: os.close(os.open(ended, os.O_WRONLY)))
+    reading = os.open(ended, os.O_RDONLY | os.O_NONBLOCK) if ended.exists() and RANK == 0 else None
     for job in json.loads((folder / "jobs.json").read_text(encoding="utf-8")):
         outcome = run(job)
         (folder / f"{job['name']}-{RANK}.json").write_text(json.dumps(outcome), encoding="utf-8")
+    if reading is not None:
+        readable, *_ = select.select([reading], [], [], 1.0)
+        (folder / "order.json").write_text(json.dumps(bool(readable)), encoding="utf-8")

@@ -187,6 +187,7 @@ def test_each_prompt_has_its_sample(tiny_text: Path, tmp_path: Path) -> None:
 
 def test_the_run_keeps_the_beginning_of_the_text_it_was_validated_on(tiny_run: Path, tiny_text: Path) -> None:
     kept = RunDirectory(tiny_run).held_out()
+    assert kept is not None
     assert len(kept) > 400
     assert tiny_text.read_text(encoding="utf-8").endswith(kept)  # all of it, where it is short
 

@@ -10,9 +10,10 @@ import torch
 from torch.distributed._tools.mem_tracker import MemTracker
 
 from letterloom import accounting
+from letterloom.accounting import Measured
 from letterloom.config import RunConfig, build_config
 from letterloom.errors import ResourceError
-from letterloom.reporting.profile.comparison import Measured
+from letterloom.reporting.profile.differences import UNEXPLAINED, compare
 from letterloom.training import estimates
 from letterloom.training.estimates import step_seconds
 from letterloom.training.learner import Learner
@@ -44,17 +45,22 @@ CONFIGURATIONS = {
 @pytest.mark.parametrize("config", CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
 def test_memory_is_what_the_closed_forms_say(config: RunConfig) -> None:
     found = measure(config, 65, seconds=0.0).bytes
-    weights = 4 * sum(accounting.parameters(config.model, 65).values())
-    sequences = -(-config.training.batch_size // config.training.micro_batches)
-    assert found["weights"] == found["gradients"] == weights
-    assert found["optimizer_state"] == pytest.approx(
-        accounting.optimizer_bytes(config.model, 65, config.optimizer), rel=0.02
-    )
-    activations = accounting.activation_bytes(config.model, 65, sequences)
-    assert found["activations"] == pytest.approx(activations, rel=0.02)
-    assert found["peak"] > weights + activations
+    computed = accounting.training_memory(config, 65)
+    assert set(found) == {*computed, "peak", "process"}
+    assert found["activations"] == pytest.approx(computed.pop("activations"), rel=0.02)
+    assert {name: found[name] for name in computed} == computed
+    assert found["peak"] > found["weights"] + found["activations"]
     assert found["process"] > found["peak"]
-    assert found.get("averaged_weights", weights) == weights
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", ["adamw", "muon", "dropout", "averaged"])
+def test_what_differs_is_explained(name: str, precision: str) -> None:
+    training = CONFIGURATIONS[name].training.model_copy(update={"precision": precision})
+    config = CONFIGURATIONS[name].model_copy(update={"training": training})
+    rows = compare(config, 65, measure(config, 65, seconds=0.0))
+    assert {row["quantity"] for row in rows if row["note"]} > {"peak"}
+    assert not [row for row in rows if row["note"] == UNEXPLAINED]
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "muon", "dropout"])
@@ -115,6 +121,72 @@ class TestEstimates:
         assert step_seconds({"a": config}, 65, again=True) == {"a": 4.0}
         assert step_seconds({"a": config}, 65) == {"a": 4.0}
 
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"model": {"n_layers": 3}},
+            {"optimizer": {"name": "muon"}},
+            {"training": {"batch_size": 7}},
+            {"training": {"micro_batches": 2}},
+            {"training": {"products": "convolution"}},
+            {"training": {"threads": 2}},
+        ],
+        ids=str,
+    )
+    def test_what_the_time_depends_on_is_measured_anew(
+        self, measured: list[RunConfig], changed: dict[str, Any]
+    ) -> None:
+        settings = CONFIGURATIONS["adamw"].model_dump()
+        step_seconds({"a": build_config(settings)}, 65)
+        assert step_seconds({"a": build_config(settings, changed)}, 65) == {"a": 2.0}
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"optimizer": {"learning_rate": 0.5, "schedule": "linear"}},
+            {"training": {"seed": 1, "sample_prompts": ("x",)}},
+            {"training": {"max_steps": 7, "eval_interval": 3, "checkpoint_interval": 3}},
+        ],
+        ids=str,
+    )
+    def test_what_it_does_not_depend_on_is_not(self, measured: list[RunConfig], changed: dict[str, Any]) -> None:
+        settings = CONFIGURATIONS["adamw"].model_dump()
+        step_seconds({"a": build_config(settings)}, 65)
+        assert step_seconds({"a": build_config(settings, changed)}, 65) == {"a": 1.0}
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("letterloom.training.estimates.usable_cores", 1000),
+            ("letterloom.training.estimates._gpus", "GPU 0: another"),
+            ("platform.node", "another"),
+        ],
+    )
+    def test_another_machine_measures_anew(
+        self, measured: list[RunConfig], monkeypatch: pytest.MonkeyPatch, name: str, value: object
+    ) -> None:
+        config = {"a": CONFIGURATIONS["adamw"]}
+        step_seconds(config, 65)
+        monkeypatch.setattr(name, lambda: value)
+        assert step_seconds(config, 65) == {"a": 2.0}
+
+    def test_what_was_measured_outlives_an_interruption(
+        self, measured: list[RunConfig], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        configs = {name: CONFIGURATIONS[name] for name in ("adamw", "sgd")}
+        take = estimates._measure
+
+        def interrupted(config: RunConfig, vocab_size: int) -> Measured:
+            if measured:
+                raise KeyboardInterrupt
+            return take(config, vocab_size)
+
+        monkeypatch.setattr(estimates, "_measure", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            step_seconds(configs, 65)
+        monkeypatch.setattr(estimates, "_measure", take)
+        assert step_seconds(configs, 65) == {"adamw": 1.0, "sgd": 2.0}
+
     @pytest.mark.parametrize("content", ["", "[1]", '{"key": "x"}', "\0"])
     def test_a_damaged_memory_is_none(self, measured: list[RunConfig], tmp_path: Path, content: str) -> None:
         config = {"a": CONFIGURATIONS["adamw"]}
@@ -128,8 +200,10 @@ class TestEstimates:
         self, measured: list[RunConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         (tmp_path / "cache").write_text("a file")
-        assert step_seconds({"a": CONFIGURATIONS["adamw"]}, 65) == {"a": 1.0}
-        assert [line for line in caplog.messages if "are not kept" in line and "LETTERLOOM_CACHE" in line]
+        configs = {name: CONFIGURATIONS[name] for name in ("adamw", "sgd")}
+        assert step_seconds(configs, 65) == {"adamw": 1.0, "sgd": 2.0}
+        (line,) = [line for line in caplog.messages if "are not kept" in line]
+        assert "LETTERLOOM_CACHE" in line
 
     def test_what_cannot_be_measured_is_told_and_left_out(
         self, measured: list[RunConfig], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

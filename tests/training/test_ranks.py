@@ -90,6 +90,14 @@ class Launch:
         return sum(words in line for line in self.result.stderr.splitlines())
 
 
+def torchrun_one(job: dict[str, Any], settings: RunConfig, folder: Path) -> Launch:
+    """A torchrun of one training."""
+    (folder / "run.toml").write_text(to_toml(settings), encoding="utf-8")
+    arguments = ["train", "--config", str(folder / "run.toml"), "--out", str(folder / job["name"])]
+    (folder / "jobs.json").write_text(json.dumps([job | {"arguments": arguments}]), encoding="utf-8")
+    return Launch(folder, torchrun(PROGRAM, folder, cache=folder / "cache"))
+
+
 @pytest.fixture(scope="module")
 def alone(tiny_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The run of one process by the name of the variant."""
@@ -248,6 +256,20 @@ def test_an_error_of_another_process_is_told_by_the_first(launch: Launch) -> Non
     assert launch.told("letterloom: error: one rank misses something") == 1
 
 
+def test_what_one_process_alone_meets_it_tells_itself(tiny_text: Path, tmp_path: Path) -> None:
+    launch = torchrun_one({"name": "exhausted", "act": "exhaust"}, config(tiny_text), tmp_path)
+    assert launch.told("letterloom: error: process 1: out of memory on cpu (training.batch_size 8") == 1
+    assert len(losses(launch.run("exhausted"))) == 4
+    assert "Traceback" not in launch.result.stderr
+
+
+def test_no_process_ends_before_the_first_has_told_what_all_know(tiny_text: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ended")
+    launch = torchrun_one({"name": "odd"}, config(tiny_text, **REFUSED["odd"][0]), tmp_path)
+    assert launch.told("training.batch_size 5 cannot be shared") == 1
+    assert json.loads((tmp_path / "order.json").read_text(encoding="utf-8")) is False
+
+
 def test_a_process_that_dies_ends_the_others(launch: Launch) -> None:
     assert launch.result.returncode != 0
     assert "exitcode  : -9" in launch.result.stderr
@@ -262,15 +284,12 @@ def test_no_process_ends_with_a_traceback_of_ours(launch: Launch) -> None:
 def test_a_signal_to_torchrun_saves_and_the_resumed_run_has_the_losses_of_one_that_never_stopped(
     tiny_text: Path, launch: Launch, tmp_path: Path
 ) -> None:
-    settings, out = tmp_path / "run.toml", tmp_path / "run"
-    settings.write_text(to_toml(config(tiny_text)), encoding="utf-8")
-    arguments = ["train", "--config", str(settings), "--out", str(out)]
-    job = {"name": "stopped", "arguments": arguments, "act": "stop_all"}
-    (tmp_path / "jobs.json").write_text(json.dumps([job]), encoding="utf-8")
-    result = torchrun(PROGRAM, tmp_path, cache=tmp_path / "cache")
-    assert result.stderr.count("letterloom: error: stopped by SIGTERM after step 5; everything is saved") == 1
-    assert result.returncode != 0
+    stopped = torchrun_one({"name": "stopped", "act": "stop_all"}, config(tiny_text), tmp_path)
+    assert stopped.told("letterloom: error: stopped by SIGTERM after step 5; everything is saved") == 1
+    assert stopped.told("letterloom: error:") == 1
+    assert stopped.result.returncode != 0
 
+    out = stopped.run("stopped").path
     result = torchrun("-m", "letterloom", "resume", out, cache=tmp_path / "cache")
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("nats per character") == 1

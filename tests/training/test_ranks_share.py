@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 from letterloom.config import RunConfig, build_config
 from letterloom.errors import ConfigError, LetterloomError, ResourceError
@@ -39,17 +40,44 @@ def test_one_process_joins_nobody(monkeypatch: pytest.MonkeyPatch, environment: 
         monkeypatch.setenv(name, value)
     with joined() as ranks:
         assert ranks is ALONE
-    assert not torch.distributed.is_initialized()
+    assert not dist.is_initialized()
 
 
-def test_the_silence_of_another_process_is_an_error_that_tells_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
-    monkeypatch.setenv("WORLD_SIZE", "2")
+@pytest.fixture
+def _first_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("_first_of_two")
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:18345"),
+        dist.DistBackendError("NCCL error: remote process exited or there was a network error"),
+    ],
+    ids=["gloo", "nccl"],
+)
+def test_the_silence_of_another_process_is_an_error_that_tells_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
     monkeypatch.setattr("letterloom.training.ranks.SeveralRanks", Ranks)
-    with pytest.raises(ResourceError, match=r"another process .* continue with `letterloom resume`"), joined():
-        raise RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:18345")
+    with pytest.raises(ResourceError, match=r"another process .* `letterloom resume` if a ") as told, joined():
+        raise error
+    assert str(error) in str(told.value)
     with pytest.raises(RuntimeError, match="a bug"), joined():
         raise RuntimeError("a bug")
+
+
+@pytest.mark.usefixtures("_first_of_two")
+def test_processes_that_do_not_find_one_another_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise dist.DistNetworkError("the port is in use")
+
+    monkeypatch.setattr(dist, "init_process_group", unreachable)
+    with pytest.raises(ResourceError, match="the port is in use"), joined():
+        pass
 
 
 def test_dropout_differs_by_rank(tiny_text: Path) -> None:

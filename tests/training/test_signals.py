@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 
 from letterloom.config import RunConfig, build_config, to_toml
+from letterloom.errors import Interrupted
+from letterloom.evaluation.loss import evaluate
 from letterloom.runs.checkpoint import read_checkpoint
 from letterloom.runs.directory import RunDirectory
+from letterloom.training import loop
 from letterloom.training.loop import resume, train
 from letterloom.training.signals import StopSignals
 
@@ -140,6 +143,21 @@ def test_a_second_signal_ends_at_once_even_inside_a_save(
     assert run.metrics()[-1]["step"] == 200
     resume(run.path)
     assert curve(run) == curve(uninterrupted)
+
+
+def test_a_signal_in_the_last_validation_is_not_forgotten(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any, **settings: Any) -> Any:
+        monkeypatch.setattr(loop, "evaluate", evaluate)  # once
+        os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(*arguments, **settings)
+
+    monkeypatch.setattr(loop, "evaluate", interrupted)
+    one_step = config.model_copy(update={"training": config.training.model_copy(update={"max_steps": 1})})
+    with pytest.raises(Interrupted, match="stopped by SIGTERM after step 1"):
+        train(one_step, tmp_path / "run")
+    assert RunDirectory(tmp_path / "run").checkpoint(1).exists()
 
 
 def handlers() -> list[Any]:

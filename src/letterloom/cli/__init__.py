@@ -8,18 +8,16 @@ import io
 import logging
 import os
 import sys
-import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
 
 from cyclopts import App, CycloptsError
 
 from letterloom import __version__
 from letterloom.cli.help import columns
 from letterloom.errors import LetterloomError, ResourceError, is_out_of_memory
+from letterloom.training.launch import rank_of_environment
 
-FIRST_SIGNAL_CODE = 128
-SECONDS_TO_TELL = 5.0
 _COMMANDS = {  # name: (what it does, what it takes, an example)
     "train": ("Train a model on a text and measure it.", "[CORPUS ...]", "hamlet.txt --minutes 4 --out runs/hamlet"),
     "resume": ("Continue a run that was stopped, as if it never had been.", "RUN", "runs/hamlet"),
@@ -60,20 +58,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # closed before we began, as by `>&-`
             setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 (stays open)
-    if _follows():
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):  # UTF-8 in any locale; undecodable bytes of argv go out as they came
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     notices = logging.StreamHandler()
     notices.setFormatter(logging.Formatter("letterloom: %(message)s"))
     logging.getLogger("letterloom").addHandler(notices)
     try:
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-        sys.stdout.flush()
+        with _first_prints():
+            app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+            sys.stdout.flush()
     except CycloptsError as error:
         command = " ".join(["letterloom", *(error.command_chain or ())])
         return _fail(f"{error} See `{command} --help`.", LetterloomError.exit_code)
     except LetterloomError as error:
+        if error.shared and rank_of_environment():
+            return error.exit_code  # rank 0 tells it
         return _fail(f"{error}", error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
@@ -93,19 +92,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+@contextmanager
+def _first_prints() -> Iterator[None]:
+    """Within, of several processes of `torchrun` the first alone writes on standard output."""
+    if not rank_of_environment():
+        yield
+        return
+    with open(os.devnull, "w", encoding="utf-8", errors="replace") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123
+        yield
+
+
 def _fail(message: str, exit_code: int) -> int:
-    if _follows():
-        if exit_code < FIRST_SIGNAL_CODE:
-            time.sleep(SECONDS_TO_TELL)  # torchrun ends all when one ends, and the first process may not have told yet
-        return exit_code
+    rank = rank_of_environment()
+    who = f"process {rank}: " if rank else ""
     with suppress(OSError):  # where nobody can be told, the exit code still tells
-        print(f"letterloom: error: {' '.join(message.split())}", file=sys.stderr)
+        print(f"letterloom: error: {who}{' '.join(message.split())}", file=sys.stderr)
     return exit_code
-
-
-def _follows() -> bool:
-    """Whether this is one of several processes of `torchrun`, and not the first, which speaks for all."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0"
 
 
 def _discard_output() -> None:

@@ -8,6 +8,7 @@ from cyclopts import Parameter, Token, UnknownOptionError
 
 from letterloom import trained
 from letterloom.cli import app
+from letterloom.generation.defaults import MAX_NEW_TOKENS, TEMPERATURE
 
 
 def _corpus(_: Any, tokens: Sequence[Token]) -> str:
@@ -52,8 +53,8 @@ class GenerationOptions:
         Parameter(
             name=("--max-new-tokens", "--length", "-n"), help="Characters (of a byte model: bytes) to write at most."
         ),
-    ] = 500
-    temperature: Annotated[float, Parameter(help="0 takes the likeliest each time.")] = 0.8
+    ] = MAX_NEW_TOKENS
+    temperature: Annotated[float, Parameter(help="0 takes the likeliest each time.")] = TEMPERATURE
     top_k: Annotated[WholeNumber | None, Parameter(help="Draw from the k likeliest.")] = None
     top_p: Annotated[float, Parameter(help="Draw from the fewest likeliest with this share of the probability.")] = 1.0
     min_p: Annotated[float, Parameter(help="Draw from those at least this times as likely as the likeliest.")] = 0.0

@@ -42,11 +42,24 @@ def print_lines(lines: Mapping[str, str]) -> None:
         print(f"{name:{width}}  {value}")
 
 
-def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table as wide as the terminal; elsewhere as wide as it is, so that no word in it is broken."""
-    table = Table(*(Column(head, overflow="fold") for head in heads), box=None, pad_edge=False, padding=(0, 2, 0, 0))
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], columns: str = "") -> None:
+    """A table as wide as the terminal; elsewhere as wide as it is, so that no word in it is broken.
+
+    `columns` has a letter for each: r for numbers, which are set to the right and never folded, else l.
+    """
+    sides = [side == "r" for side in columns or "l" * len(heads)]
+    table = Table(
+        *(
+            Column(head, justify="right" if number else "left", overflow="fold", no_wrap=number)
+            for head, number in zip(heads, sides, strict=True)
+        ),
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        header_style="dim",
+    )
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape_controls, row))
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = 1000  # the table takes what it needs of it

@@ -1,22 +1,18 @@
 """`letterloom profile`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.table import Column, Table
 
 from letterloom import api
 from letterloom.cli.arguments import Corpus, Json, WholeNumber
-from letterloom.cli.output import print_json, print_lines
+from letterloom.cli.output import print_json, print_lines, print_table
 from letterloom.errors import DataMismatchError
 from letterloom.generation.terminal import escape_controls
-
-if TYPE_CHECKING:
-    from letterloom.reporting.profile import tables
-
-SIDES: dict[str, Any] = {"l": "left", "r": "right"}
+from letterloom.reporting.profile.figures import figures, write_profile
+from letterloom.reporting.profile.tables import tables
 
 
 def profile(
@@ -36,8 +32,6 @@ def profile(
         DataMismatchError: after everything is told that can be: a file of the run is damaged.
     """
     found = api.profile(name, corpus or None, vocab_size, measure)
-    from letterloom.reporting.profile.profile import figures, write_profile
-
     told = figures(found)
     files = {kind: str(file) for kind, file in write_profile(found, out).items()} if out else {}
     if json:
@@ -52,8 +46,6 @@ def profile(
 
 
 def _print(told: dict[str, Any]) -> None:
-    from letterloom.reporting.profile.tables import tables
-
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(f"{escape_controls(told['name'])}: {told['about']}", style="bold")
     for line in (*told["notes"], *(f"damaged: {problem}" for problem in told["problems"])):
@@ -61,23 +53,8 @@ def _print(told: dict[str, Any]) -> None:
     console.print("\nArchitecture", style="bold")
     console.print("\n".join(told["architecture"]))
     for table in tables(told):
-        _print_table(table)
+        console.print(f"\n{table.title}", style="bold")
+        print_table(table.heads, table.rows, table.columns)
+        if table.note:
+            console.print(table.note, style="dim", soft_wrap=not console.is_terminal)
     console.print()
-
-
-def _print_table(table: "tables.Table") -> None:
-    """A table under its title; where the terminal is narrow, words are folded and numbers are not."""
-    columns = [
-        Column(head, justify=SIDES[side], overflow="fold", no_wrap=side == "r")
-        for head, side in zip(table.heads, table.columns, strict=True)
-    ]
-    shown = Table(*columns, box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for row in table.rows:
-        shown.add_row(*map(escape_controls, row))
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = 1000  # the table takes what it needs of it
-    console.print(f"\n{table.title}", style="bold")
-    console.print(shown)
-    if table.note:
-        console.print(table.note, style="dim")

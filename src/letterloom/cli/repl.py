@@ -39,11 +39,18 @@ def _converse_through_pipe(session: Session) -> None:
             if is_command(line):
                 obey(session, line)
             else:
-                prompt = prompt_of(line)
-                for piece in chain([prompt], session.write(prompt), ["\n"]):
-                    print(piece, end="", flush=True)
+                _print(prompt_of(line), session)
         if not session.open:
             break
+
+
+def _print(prompt: str, session: Session) -> None:
+    text = session.write(prompt)
+    try:
+        for piece in chain([prompt], text):
+            print(piece, end="", flush=True)
+    finally:
+        print(flush=True)  # whatever ended the text, what comes next begins a line
 
 
 def _piped_lines() -> Iterator[str]:

@@ -36,7 +36,7 @@ def _report_one(path: Path, json: bool) -> None:
     from letterloom.reporting.report import write_report
 
     findings = write_report(path)
-    places = _places(path, "curves", "loss.svg")
+    places = _places(path)
     if json:
         print_json({**places, "diagnosis": [finding.to_json() for finding in findings]})
         return
@@ -50,7 +50,7 @@ def _report_several(paths: list[Path], out: Path, json: bool) -> None:
     from letterloom.reporting.overlay.report import write_overlay
 
     table = write_overlay(paths, out)
-    places = _places(out, "curves", "loss.svg")
+    places = _places(out)
     if json:
         print_json({**places, **table})
         return
@@ -59,5 +59,6 @@ def _report_several(paths: list[Path], out: Path, json: bool) -> None:
     print_lines(places)
 
 
-def _places(folder: Path, picture: str, file: str) -> dict[str, str]:
-    return {"report": str(folder / "report.html"), "markdown": str(folder / "report.md"), picture: str(folder / file)}
+def _places(folder: Path) -> dict[str, str]:
+    files = {"report": "report.html", "markdown": "report.md", "curves": "loss.svg"}
+    return {name: str(folder / file) for name, file in files.items()}

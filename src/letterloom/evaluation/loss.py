@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from letterloom.accounting import window_jump
 from letterloom.errors import ConfigError, CorpusError, DataMismatchError, NonFiniteError
 from letterloom.evaluation.interval import block_bootstrap
-from letterloom.model.inference import predict, window_jump
+from letterloom.model.inference import predict
 from letterloom.model.transformer import Transformer
 from letterloom.text.tokenizers import Tokenizer
 

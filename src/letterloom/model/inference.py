@@ -3,13 +3,9 @@
 import torch
 from torch import Tensor
 
+from letterloom.accounting import window_jump
 from letterloom.model.cache import Cache
 from letterloom.model.transformer import Transformer
-
-
-def window_jump(context_length: int) -> int:
-    """How far the window moves when it is full: a quarter of the context, at least 1 position."""
-    return max(1, context_length // 4)
 
 
 def window_start(position: int, context_length: int) -> int:

@@ -68,7 +68,7 @@ class RunRecord:
     progress: Progress | None  # None before the first step
     scores: tuple[Score, ...]  # none while the run is not finished
     samples: dict[int, list[Sample]]  # by step, in the order of the prompts
-    held_out: str
+    held_out: str | None  # None where the run has lost it
 
     @property
     def name(self) -> str:
@@ -86,11 +86,15 @@ class RunRecord:
         return next((score for score in scores if score.protocol == "blocks"), scores[0] if scores else None)
 
     @property
+    def finished_step(self) -> int | None:
+        """The step of the model that people use, the best checkpoint's; None while the run is not finished."""
+        best = self.directory.linked("best") if self.scores else None
+        return int(best.name[5:]) if best is not None and best.name[5:].isdecimal() else None
+
+    @property
     def final_step(self) -> int | None:
-        """The step whose samples show the model that people use: the best checkpoint's, else the last step's."""
-        best = self.directory.linked("best")
-        step = int(best.name[5:]) if best is not None and best.name[5:].isdecimal() else None
-        return step if step in self.samples else max(self.samples, default=None)
+        """The step whose samples come first: that of the finished model where there are any, else the newest."""
+        return self.finished_step if self.finished_step in self.samples else max(self.samples, default=None)
 
     @property
     def final_samples(self) -> list[Sample]:
@@ -103,16 +107,8 @@ class RunRecord:
         return sum(accounting.parameters(self.config.model, self.vocab_size).values())
 
     def memory(self) -> dict[str, int]:
-        """Bytes of each thing that training holds in memory, in closed form."""
-        model, training = self.config.model, self.config.training
-        sequences = -(-training.batch_size // training.micro_batches)
-        weights = accounting.FLOAT32 * self.parameters
-        return {
-            "weights": weights,
-            "gradients": weights,
-            "optimizer state": accounting.optimizer_bytes(model, self.vocab_size, self.config.optimizer),
-            "activations": accounting.activation_bytes(model, self.vocab_size, sequences),
-        }
+        """Bytes of each thing that training holds in memory, computed, in float32."""
+        return accounting.training_memory(self.config, self.vocab_size)
 
     def checkpoint_bytes(self) -> dict[str, int]:
         """Bytes on disk of the best checkpoint's files that are there."""

@@ -63,6 +63,7 @@ def _content(run: RunRecord, findings: tuple[Finding, ...]) -> dict[str, Any]:
         "protocols": {score.protocol: PROTOCOLS[score.protocol] for score in run.scores if score.protocol in PROTOCOLS},
         "findings": findings,
         "final_step": run.final_step,
+        "final_model": "the finished model" if run.final_step == run.finished_step else "the newest sample",
         "samples": _samples(run),
         "corpus": list(markup.rows(run.corpus)),
         "model": _model(run),
@@ -103,7 +104,7 @@ def _state(curves: Curves) -> str:
 
 
 def _samples(run: RunRecord) -> list[dict[str, Any]]:
-    """Samples spread over the run: of the step that shows the finished model all, of the others the first prompt's."""
+    """Samples spread over the run: of the final step all, of the others the first prompt's."""
     steps = list(run.samples)
     n_shown = min(STEPS_SHOWN, len(steps))
     spread = {steps[i * (len(steps) - 1) // max(1, n_shown - 1)] for i in range(n_shown)}

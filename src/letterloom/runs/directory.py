@@ -68,9 +68,11 @@ class RunDirectory:
                 found.setdefault(int(step), {})[int(number)] = file
         return {step: [files[number] for number in sorted(files)] for step, files in sorted(found.items())}
 
-    def held_out(self) -> str:
-        """The beginning of the validation split: text of people, to hold the samples against."""
-        return self._read("held-out.txt")
+    def held_out(self) -> str | None:
+        """The beginning of the validation split: text of people, to hold the samples against; None where it is lost."""
+        with suppress(OSError, UnicodeDecodeError):
+            return (self.path / "held-out.txt").read_bytes().decode()  # read_text would drop carriage returns
+        return None
 
     def linked(self, name: str) -> Path | None:
         """The checkpoint the link `best` or `last` points to, where there is one."""
@@ -139,13 +141,8 @@ class RunDirectory:
             LockedError: another process is training here.
             RunError: a run, or something else, is in the way.
         """
-        beginnings = {
-            LOCK,
-            "held-out.txt",
-            "tokenizer.json",
-            "corpus.json",
-            "environment.json",
-        }  # of a run killed while it was created
+        # What is there of a run that was killed while it was created.
+        beginnings = {LOCK, "held-out.txt", "tokenizer.json", "corpus.json", "environment.json"}
         try:
             str(self.path).encode()
         except UnicodeEncodeError:

@@ -5,20 +5,24 @@ import json
 import logging
 import os
 import platform
+import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from letterloom import __version__, storage
+from letterloom.accounting import Measured, usable_cores
 from letterloom.config import RunConfig
 from letterloom.errors import LetterloomError
 from letterloom.text.corpora import cache_folder
 
-if TYPE_CHECKING:
-    from letterloom.reporting.profile.comparison import Measured
-
 SECONDS = 0.5  # of steps, for each configuration
+DECISIVE: dict[str, Any] = {  # settings that the time of a step depends on
+    "model": True,
+    "optimizer": {"name", "momentum", "weight_decay"},
+    "training": {"batch_size", "micro_batches", "ema_decay", "precision", "products", "compile", "device", "threads"},
+}
 log = logging.getLogger("letterloom")
 
 
@@ -34,8 +38,10 @@ def step_seconds(configs: Mapping[str, RunConfig], vocab_size: int, again: bool 
     """
     file = cache_folder() / "measured" / "steps.json"
     known = _read(file)
-    keys = {name: _key(config, vocab_size) for name, config in configs.items()}
+    machine = _machine()
+    keys = {name: _key(machine, config, vocab_size) for name, config in configs.items()}
     missing = [name for name, key in keys.items() if again or key not in known]
+    kept = True
     for place, name in enumerate(missing, start=1):
         log.warning("measuring %s (%d of %d) ...", name, place, len(missing))
         try:
@@ -46,15 +52,11 @@ def step_seconds(configs: Mapping[str, RunConfig], vocab_size: int, again: bool 
         known[keys[name]] = measured.seconds_per_step
         if measured.disturbance and place == 1:  # later ones find the load that this makes
             log.warning("%s; `letterloom recipes --measure` measures again", measured.disturbance)
-    if missing:
-        try:
-            storage.write_json(file, known)
-        except LetterloomError as error:
-            log.warning("%s; the times measured are not kept (LETTERLOOM_CACHE names another folder)", error)
+        kept = kept and _keep(file, known)
     return {name: known[key] for name, key in keys.items() if key in known}
 
 
-def _measure(config: RunConfig, vocab_size: int) -> "Measured":
+def _measure(config: RunConfig, vocab_size: int) -> Measured:
     from letterloom.training.hardware import resolve_hardware
     from letterloom.training.measurement import measure
 
@@ -70,9 +72,31 @@ def _read(file: Path) -> dict[str, float]:
         return {}
 
 
-def _key(config: RunConfig, vocab_size: int) -> str:
+def _keep(file: Path, known: Mapping[str, float]) -> bool:
+    """Remember; where that cannot be, say so."""
+    try:
+        storage.write_json(file, known)
+    except LetterloomError as error:
+        log.warning("%s; the times measured are not kept (LETTERLOOM_CACHE names another folder)", error)
+        return False
+    return True
+
+
+def _machine() -> list[object]:
+    """What of this machine the time depends on."""
+    return [platform.node(), platform.machine(), usable_cores(), _gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")]
+
+
+def _gpus() -> str:
+    """The NVIDIA GPUs of this machine by their driver, which answers sooner than torch; "" where there is none."""
+    try:
+        return subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, check=True, text=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _key(machine: list[object], config: RunConfig, vocab_size: int) -> str:
     """A hash of all that the time depends on."""
-    machine = [platform.node(), platform.machine(), os.cpu_count(), os.environ.get("CUDA_VISIBLE_DEVICES")]
     versions = [__version__, version("torch"), platform.python_version()]
-    settings = config.model_dump(mode="json", include={"model", "optimizer", "training"})
+    settings = config.model_dump(mode="json", include=DECISIVE)
     return hashlib.sha256(json.dumps([machine, versions, settings, vocab_size]).encode()).hexdigest()

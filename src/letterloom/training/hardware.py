@@ -1,11 +1,11 @@
 """Where and in which precision to train: `auto` is resolved once, told, and stored with the run."""
 
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
+from letterloom.accounting import usable_cores
 from letterloom.config import RunConfig
 from letterloom.errors import ConfigError, ResourceError, is_out_of_memory
 from letterloom.training.products import convolution_is_faster
@@ -49,7 +49,7 @@ def resolve_hardware(config: RunConfig) -> RunConfig:
         precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
     elif precision == "mixed":
         precision = "fp16" if device.type == "cuda" else "bf16"
-    threads = training.threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    threads = training.threads or usable_cores()
     products = training.products
     if products == "auto":
         fp32_on_cpu = device.type == "cpu" and precision == "fp32"

@@ -128,10 +128,11 @@ class Learner:
         """Stop before the update that would spread a NaN; an fp16 overflow is the scaler's to handle."""
         if np.isfinite(loss) and (np.isfinite(gradient_norm) or self.scaler.is_enabled()):
             return
-        raise NonFiniteError(
-            f"step {step + 1}: loss {loss}, gradient norm {gradient_norm}; stopped before the update, "
-            "checkpoints are good; lower optimizer.learning_rate or gradient_clip, or use training.precision fp32"
-        )
+        with self.ranks.alike():  # all have the same numbers
+            raise NonFiniteError(
+                f"step {step + 1}: loss {loss}, gradient norm {gradient_norm}; stopped before the update, "
+                "checkpoints are good; lower optimizer.learning_rate or gradient_clip, or use training.precision fp32"
+            )
 
 
 def _dropout_seed(seed: int, step: int, part: int, rank: int) -> int:
@@ -143,8 +144,7 @@ def _compiled(model: Transformer, config: RunConfig, ranks: Ranks) -> nn.Module:
     training = config.training
     compiled = torch.compile(model)
     try:
-        sequences = -(-training.batch_size // (ranks.world * training.micro_batches))
-        ids = torch.zeros(sequences, config.model.context_length, dtype=torch.long)
+        ids = torch.zeros(training.micro_batch(ranks.world), config.model.context_length, dtype=torch.long)
         with autocast(config):
             compiled(ids.to(training.device)).sum().backward()
         return compiled  # type: ignore[return-value]  # a callable module

@@ -16,6 +16,7 @@ from letterloom import accounting, storage
 from letterloom.config import RunConfig
 from letterloom.errors import Interrupted, RunError
 from letterloom.evaluation.loss import evaluate
+from letterloom.generation.defaults import TEMPERATURE
 from letterloom.generation.generate import generate
 from letterloom.generation.sampler import Sampler
 from letterloom.model.transformer import Transformer
@@ -41,8 +42,7 @@ from letterloom.training.requirements import require_all
 from letterloom.training.schedules import learning_rate_factor
 from letterloom.training.signals import StopSignals
 
-SAMPLE_TEMPERATURE = 0.8
-HELD_OUT_KEPT = 20_000  # ids of the validation split that the run keeps, to hold its samples against
+HELD_OUT_KEPT = 100_000  # ids of the validation split that the run keeps, to hold its samples against
 log = logging.getLogger("letterloom")
 
 
@@ -128,8 +128,9 @@ class _Training:
         if checkpoint is not None:
             for difference in differences(run.environment(), _environment(config, ranks)):
                 log.warning("%s, so losses may differ from those of a run that never stopped", difference)
-            self.position = Position.restored(checkpoint)
-            self.learner.load(checkpoint)
+            with ranks.alike():
+                self.position = Position.restored(checkpoint)
+                self.learner.load(checkpoint)
             ranks.first(lambda: self._link(checkpoint.path))
         ranks.first(lambda: run.trim_metrics(self.position.step))
         self._earlier, self._since = self.position.seconds, time.perf_counter()
@@ -143,12 +144,9 @@ class _Training:
         with self.ranks.first_in(recording), StopSignals() as signals, out_of_memory_told(self.config):
             self._loop(signals)
         if self.position.out_of_patience(self.config.training):
-            self.display.tell(
-                f"out of patience: no validation was better than that of step {self.position.best_step:,}"
-            )
+            self.display.tell(f"out of patience: no loss was better than that of step {self.position.best_step:,}")
         try:
-            with out_of_memory_told(self.config):
-                self.ranks.first(self._finish)
+            self.ranks.first(out_of_memory_told(self.config)(self._finish))
         except KeyboardInterrupt:
             message = "stopped while the finished model was measured; it is saved, measure it with"
             raise Interrupted(f"{message} `letterloom resume {self.run.path}`", signal.SIGINT) from None
@@ -156,7 +154,7 @@ class _Training:
 
     def _loop(self, signals: StopSignals) -> None:
         training, position = self.config.training, self.position
-        progress = self._progress()
+        progress = position.progress(training, self._epoch)
         while progress < 1.0 and not position.out_of_patience(training):
             x, y = batch(
                 self.corpus.train,
@@ -171,22 +169,26 @@ class _Training:
             factor = learning_rate_factor(self.config.optimizer, position.step, progress)
             loss, gradient_norm = self.learner.update(x, y, position.step, factor)
             position.step += 1
-            position.seconds = self.ranks.largest(self._earlier + time.perf_counter() - self._since)
-            progress = self._progress()
+            stop = self._agree(signals)
+            progress = position.progress(training, self._epoch)
             self._record_step(loss, gradient_norm, factor, progress)
             ends = progress >= 1.0
             improved = (ends or self._due(training.eval_interval)) and self._validate()
             if self._due(training.sample_interval):
                 self.ranks.first(lambda: self._sample(self.learner.best_model, position.step))
             ends = ends or position.out_of_patience(training)
-            stop = int(self.ranks.largest(signals.received or 0))  # a signal to one process stops all
+            stop = self._agree(signals) if ends else stop  # no next step will notice what came since
             if improved or ends or stop or self._due(training.checkpoint_interval):
                 self.ranks.first(self._save)
             if stop:
-                raise Interrupted(self._farewell(stop), stop)
+                with self.ranks.alike():
+                    raise Interrupted(self._farewell(stop), stop)
 
-    def _progress(self) -> float:
-        return self.position.progress(self.config.training, self._epoch)
+    def _agree(self, signals: StopSignals) -> int:
+        """Take the clock of the slowest rank for that of all; the signal that came to any of them, or 0."""
+        clock = self._earlier + time.perf_counter() - self._since
+        self.position.seconds, stop = self.ranks.largest(clock, signals.received or 0)
+        return int(stop)
 
     def _due(self, interval: int) -> bool:
         """Whether the last step completed a multiple of the interval."""
@@ -236,7 +238,7 @@ class _Training:
                 self.corpus.tokenizer,
                 prompt,
                 max_new_tokens=training.sample_characters,
-                sampler=Sampler(temperature=SAMPLE_TEMPERATURE),
+                sampler=Sampler(TEMPERATURE),
                 seed=training.seed,
                 sample=number,
             )

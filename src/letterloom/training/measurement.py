@@ -19,9 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from letterloom import accounting
+from letterloom.accounting import Measured
 from letterloom.config import RunConfig
-from letterloom.reporting.profile.comparison import Measured
-from letterloom.reporting.profile.profile import micro_batch
 from letterloom.runs.environment import describe_environment
 from letterloom.text.batches import batch
 from letterloom.training.hardware import AUTOCAST, out_of_memory_told
@@ -52,24 +51,17 @@ def measure(config: RunConfig, vocab_size: int, seconds: float = 1.5, memory: bo
     device = torch.device(config.training.device)
     disturbance = _busy()
     available = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None
-    accounting.require_memory(config.model, vocab_size, config.optimizer, micro_batch(config), available)
+    accounting.require_memory(config.model, vocab_size, config.optimizer, config.training.micro_batch(), available)
     with _threads(config.training.threads or 1), out_of_memory_told(config):
         learner = Learner(config, vocab_size)
         step = _steps(learner, vocab_size)
-        product, product_flops = _large_product(config)
-        step(), product()  # the first ones take memory and choose kernels
-        steps: list[float] = []
-        products: list[float] = []
-        while len(steps) < LEAST_STEPS or sum(steps) < seconds:
-            steps.append(_seconds(step, device))
-            while not products or sum(products) < min(sum(steps), seconds):
-                products.append(_seconds(product, device))
+        times, flops_per_second = _times(step, config, seconds)
         return Measured(
-            seconds_per_step=statistics.median(steps),
-            steps=len(steps),
+            seconds_per_step=statistics.median(times),
+            steps=len(times),
             source="steps on random characters, here",
             environment=describe_environment(device),
-            product_flops_per_second=product_flops / statistics.median(products),
+            product_flops_per_second=flops_per_second,
             bytes=_memory(learner, step) if memory else {},
             disturbance=disturbance,
         )
@@ -98,6 +90,20 @@ def _steps(learner: Learner, vocab_size: int) -> Callable[[], object]:
     return step
 
 
+def _times(step: Callable[[], object], config: RunConfig, seconds: float) -> tuple[list[float], float]:
+    """Seconds of each step, and the speed of a large product (operations a second), which is gone afterwards."""
+    device = torch.device(config.training.device)
+    product, product_flops = _large_product(config)
+    step(), product()  # the first ones take memory and choose kernels
+    steps: list[float] = []
+    products: list[float] = []
+    while len(steps) < LEAST_STEPS or sum(steps) < seconds:
+        steps.append(_seconds(step, device))
+        while not products or sum(products) < min(sum(steps), seconds):
+            products.append(_seconds(product, device))
+    return steps, product_flops / statistics.median(products)
+
+
 def _large_product(config: RunConfig) -> tuple[Callable[[], object], int]:
     """A square matrix product in the precision and by the library of the training, and its operations."""
     training, device = config.training, torch.device(config.training.device)
@@ -122,13 +128,13 @@ def _memory(learner: Learner, step: Callable[[], object]) -> dict[str, int]:
     found = {
         "weights": weights,
         "gradients": sum(gradients.values()),
-        "optimizer_state": sum(t.nbytes for t in optimizer_tensors(learner.optimizers, learner.model).values()),
+        "optimizer state": sum(t.nbytes for t in optimizer_tensors(learner.optimizers, learner.model).values()),
         "activations": kept.most,
         "peak": _peak(learner, step),
         "process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
     }
     if learner.average:
-        found["averaged_weights"] = sum(parameter.nbytes for parameter in learner.average.module.parameters())
+        found["averaged weights"] = sum(parameter.nbytes for parameter in learner.average.module.parameters())
     return found
 
 

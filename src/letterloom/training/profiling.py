@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from letterloom.accounting import SHAKESPEARE_TRAINING, SHAKESPEARE_VOCABULARY
 from letterloom.config import build_config
 from letterloom.errors import ConfigError, LetterloomError, nearest
 from letterloom.recipes import describe_recipe, read_recipe, recipe_names
-from letterloom.reporting.profile.profile import SHAKESPEARE_TRAINING, SHAKESPEARE_VOCABULARY, Profile
-from letterloom.reporting.profile.remains import looks_like_a_run, profile_run
+from letterloom.reporting.profile.figures import Profile
+from letterloom.reporting.profile.of_run import looks_like_a_run, profile_run
 from letterloom.runs.directory import find_run
 from letterloom.text.encoding import open_corpus
 from letterloom.training.hardware import resolve_hardware

@@ -10,8 +10,8 @@ import atexit
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from typing import TypeVar, cast
 
@@ -21,10 +21,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from letterloom.errors import LetterloomError, ResourceError
+from letterloom.training.launch import rank_of_environment
 
-LONGEST_WAIT = timedelta(
-    days=1
-)  # for rank 0 to encode or evaluate; a process that dies is noticed at once all the same
+# For rank 0 to encode or evaluate; a process that dies is noticed at once all the same.
+LONGEST_WAIT = timedelta(days=1)
 T = TypeVar("T")
 log = logging.getLogger("letterloom")
 
@@ -62,9 +62,9 @@ class Ranks:
         """The mean of every rank's number."""
         return number
 
-    def largest(self, number: float) -> float:
-        """The largest of every rank's number."""
-        return number
+    def largest(self, *numbers: float) -> Sequence[float]:
+        """Of each number the largest that a rank has, all in one exchange."""
+        return numbers
 
     def replicated(self, model: nn.Module) -> nn.Module:
         """The model with its gradients averaged over the ranks."""
@@ -101,6 +101,7 @@ class SeveralRanks(Ranks):
         dist.all_gather_object(errors, own)
         raised = next(filter(None, errors), None)
         if raised is not None:
+            raised.shared = True
             raise raised
 
     def first(self, call: Callable[[], T]) -> T:
@@ -114,11 +115,11 @@ class SeveralRanks(Ranks):
 
     def mean(self, number: float) -> float:
         """See `Ranks`."""
-        return _reduced(number, dist.ReduceOp.SUM) / self.world
+        return _reduced((number,), dist.ReduceOp.SUM)[0] / self.world
 
-    def largest(self, number: float) -> float:
+    def largest(self, *numbers: float) -> Sequence[float]:
         """See `Ranks`."""
-        return _reduced(number, dist.ReduceOp.MAX)
+        return _reduced(numbers, dist.ReduceOp.MAX)
 
     def replicated(self, model: nn.Module) -> nn.Module:
         """See `Ranks`; the weights of rank 0 are those of all."""
@@ -134,25 +135,38 @@ def joined() -> Iterator[Ranks]:
     """The processes that `torchrun` started with this one; else this one alone.
 
     Raises:
-        ResourceError: another process died, or cannot be reached any more.
+        ResourceError: another process died, or cannot be reached.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["WORLD_SIZE"] == "1":
+    if rank_of_environment() is None:
         yield ALONE
         return
-    ranks, level = SeveralRanks(), log.level
-    if not ranks.is_first:
-        log.setLevel(logging.ERROR)  # rank 0 gives the warnings
+    atexit.unregister(_wait_for_the_first)
+    level = log.level
     try:
+        ranks = SeveralRanks()
+        if not ranks.is_first:
+            log.setLevel(logging.ERROR)  # rank 0 gives the warnings
         yield ranks
+    except LetterloomError as error:
+        if error.shared:
+            atexit.register(_wait_for_the_first)
+        raise
     except RuntimeError as error:
-        if "gloo" not in str(error):  # which has no exception of its own
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):  # which has no exception of its own
             raise
+        reason = " ".join(str(error).split())
         raise ResourceError(
-            "another process of this training has failed, was killed or cannot be reached; every checkpoint is good, "
-            "continue with `letterloom resume`"
+            f"another process of this training has failed, was killed or cannot be reached ({reason}); start it again, "
+            "with `letterloom resume` if a checkpoint was saved"
         ) from None
     finally:
         log.setLevel(level)
+
+
+def _wait_for_the_first() -> None:
+    """Let rank 0 tell an error before any process ends, since `torchrun` ends all when one ends."""
+    with suppress(RuntimeError):  # another one is gone already
+        _reduced((0.0,), dist.ReduceOp.MAX)
 
 
 def _part() -> None:
@@ -161,7 +175,7 @@ def _part() -> None:
     time.sleep(0.1)  # there is nothing to wait for: github.com/pytorch/pytorch/pull/179291
 
 
-def _reduced(number: float, operation: dist.ReduceOp.RedOpType) -> float:
-    value = torch.tensor(number, dtype=torch.float64)
-    dist.all_reduce(value, operation)
-    return value.item()
+def _reduced(numbers: Sequence[float], operation: dist.ReduceOp.RedOpType) -> list[float]:
+    values = torch.tensor(numbers, dtype=torch.float64)
+    dist.all_reduce(values, operation)
+    return values.tolist()

@@ -36,12 +36,12 @@ def require_all(run: RunDirectory, corpus: Corpus, config: RunConfig, ranks: Ran
                 f"training.sample_prompts: {prompt!r}: {first} does not occur in {text}; start samples with "
                 "characters that do"
             )
-    sequences = -(-training.batch_size // (ranks.world * training.micro_batches))
+    sequences = training.micro_batch(ranks.world)
     device = torch.device(training.device)
     on_cuda = device.type == "cuda"
     memory = torch.cuda.mem_get_info(device)[1] if on_cuda else accounting.physical_memory() // ranks.local_world
     accounting.require_memory(config.model, vocab_size, config.optimizer, sequences, memory)
-    checkpoint = accounting.training_bytes(config.model, vocab_size, config.optimizer)
+    checkpoint = accounting.state_bytes(config.model, vocab_size, config.optimizer)
     needed = (training.keep_checkpoints + 2) * checkpoint  # the best one, and the next one before an old one goes
     existing = next(folder for folder in (run.path, *run.path.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free

@@ -1,29 +1,37 @@
 """What went wrong in a run, found in the run itself: each failure mode with its evidence and what to do about it."""
 
+import lzma
 import math
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
-from letterloom import storage
 from letterloom.config import RunConfig
-from letterloom.errors import DataMismatchError
 from letterloom.reporting.curves import Curves, running_mean
 from letterloom.reporting.diagnosis.finding import Evidence, Finding, calmer, judged, longer, not_measured
 from letterloom.reporting.diagnosis.repetition import STRETCH, measure_repetition
-from letterloom.reporting.diagnosis.spikes import find_spikes
-from letterloom.reporting.diagnosis.trend import fall_per_doubling, fall_since_best, final_level, finite, rise, turned
+from letterloom.reporting.diagnosis.spikes import BEFORE, find_spikes
+from letterloom.reporting.diagnosis.trend import (
+    DRIVEN_AWAY,
+    batch_noise,
+    fall_per_doubling,
+    fall_since_best,
+    final_level,
+    finite,
+    rise,
+    turned,
+)
 from letterloom.reporting.reading import RunRecord, Score
 
 FEWEST_STEPS = 50  # to speak of a level; the last twentieth of fewer is one or two batches
-DRIVEN_AWAY = 1.5  # times the loss of blind guessing: initial weights cost a few percent more than that, not half
-LOST = 0.5  # nats above the lowest level reached: several times the noise of a mean over five batches
+LOST = 0.5  # nats above the lowest level reached; where batches are noisy, rather what follows
+SURE = 6.0  # standard deviations; the lowest of thousands of noisy levels is four below the mean by chance
+MEDIAN = 1.25  # times as noisy as a mean
 WIDE_GAP = 0.25  # of the held-out bits; the losses of a lecture's models, 1.67/1.83 and 1.52/1.71 nats, are at 0.1
 STILL_FALLING = 0.1  # of the loss, a doubling of the steps: then steps are the cheapest way to a better model
-PAIRS_NEED = 10_000  # characters of text, to know how often each pair of characters occurs
-LANGUAGE_BITS = 1.0  # a character; people guess English at 0.6 to 1.3 (Shannon 1951, "Prediction and Entropy of
-# Printed English", with 100 letters before), and no small model comes below 1 on text it has not seen
+OCCURRENCES = 10  # of each character or pair, on average; then counting says 0.05 nats too little (Miller 1955)
+NO_TEXT = "the run's held-out.txt, which has the text to hold it against, is missing or damaged"
 MEMORISED = 0.5  # of the held-out bits: a text that is simple for the model is simple in both splits
 NOTICED = 0.1  # of a passage; less than that a reader takes for style
 
@@ -36,9 +44,8 @@ def diagnose(run: RunRecord) -> tuple[Finding, ...]:
         loss_spikes(run.curves, run.config),
         undertraining(run.curves, trained, run.held_out, run.blind_nats, run.config),
         overfitting(run.curves, trained, held_out),
-        memorised_text(run.curves, trained, held_out),
+        memorised_text(run.curves, trained, held_out, run.held_out),
         repetition([sample.text for sample in run.final_samples], run.held_out),
-        damaged_checkpoints(run),
     )
     return tuple(sorted(findings, key=lambda finding: ("found", "not found", "not measured").index(finding.verdict)))
 
@@ -52,16 +59,22 @@ def divergence(curves: Curves, blind_nats: float, config: RunConfig) -> Finding:
         return judged(True, failure, reason, {"losses_not_finite": lost}, calmer(config))
     if len(losses) < FEWEST_STEPS:
         return not_measured(failure, _too_few(curves))
-    level = running_mean(losses, FEWEST_STEPS // 10)
+    width, tail = max(FEWEST_STEPS // 10, len(losses) // 100), len(losses) // 20
+    level = running_mean(losses, width)
+    noise = batch_noise(
+        losses[: max(FEWEST_STEPS, int(level.argmin()))]
+    )  # before any divergence, which is noisy itself
+    doubt = SURE * noise * math.hypot(width**-0.5, MEDIAN * tail**-0.5)  # about the lowest level and the last
     highest, lowest, last = float(level.max()), float(level.min()), final_level(curves)
     evidence: Evidence = {
         "blind_guessing_nats": blind_nats,
         "highest_level_nats": highest,
         "lowest_level_nats": lowest,
         "final_level_nats": last,
+        "batch_noise_nats": noise,
         "losses_not_finite": 0,
     }
-    diverged = highest > DRIVEN_AWAY * blind_nats or last - lowest > LOST
+    diverged = highest > DRIVEN_AWAY * blind_nats or last - lowest > max(LOST, doubt)
     reason = (
         f"the training loss was {highest:.2f} nats at its highest, {lowest:.2f} at its lowest, {last:.2f} at the end; "
         f"guessing blindly costs {blind_nats:.2f}"
@@ -75,15 +88,16 @@ def loss_spikes(curves: Curves, config: RunConfig) -> Finding:
     if isinstance(spikes, str):
         return not_measured(failure, spikes)
     if not spikes:
-        return judged(False, failure, "no batches in a row lay far above those before", {"spikes": 0}, "")
+        reason = f"after the first {BEFORE} steps, no batches in a row lay far above those before"
+        return judged(False, failure, reason, {"spikes": 0}, "")
     worst = max(spikes, key=lambda spike: spike.height)
     steps = ", ".join(f"{spike.step:,}" for spike in spikes[:5]) + (" ..." if len(spikes) > 5 else "")
     took = (
         f"took {worst.recovered_after:,} steps to recover" if worst.recovered_after else "had not recovered at the end"
     )
     reason = (
-        f"{len(spikes)} at step {steps}; the highest, at step {worst.step:,}, rose {worst.height:.2f} nats above the "
-        f"usual {worst.level:.2f} and {took}"
+        f"after the first {BEFORE} steps, {len(spikes)} at step {steps}; the highest, at step {worst.step:,}, rose "
+        f"{worst.height:.2f} nats above the usual {worst.level:.2f} and {took}"
     )
     if worst.gradient_norm is not None and worst.usual_gradient_norm is not None:
         reason += (
@@ -102,20 +116,27 @@ def loss_spikes(curves: Curves, config: RunConfig) -> Finding:
 
 
 def undertraining(
-    curves: Curves, trained: Score | None, held_out: str, blind_nats: float, config: RunConfig
+    curves: Curves, trained: Score | None, held_out: str | None, blind_nats: float, config: RunConfig
 ) -> Finding:
     """Training text that costs more than counting characters or pairs would, or a loss that still falls steeply.
 
-    A rate that decays flattens the curve by itself, so a flat end alone does not show that training was long enough.
+    How it falls decides at a constant learning rate alone: a rate that decays makes it fall by itself, and faster than
+    more steps would.
     """
     failure = "undertraining"
-    if len(finite(curves.losses)) < FEWEST_STEPS or not held_out:
+    if len(finite(curves.losses)) < FEWEST_STEPS:
         return not_measured(failure, _too_few(curves))
-    loss = min(final_level(curves), trained.nats if trained else math.inf)
     if finite(curves.losses).max() > DRIVEN_AWAY * blind_nats:
         return not_measured(failure, "the training diverged")
-    single, fall = _entropy(held_out, 1), fall_per_doubling(curves)
-    pair = _entropy(held_out, 2) - single if len(held_out) >= PAIRS_NEED else None
+    if not held_out:
+        return not_measured(failure, NO_TEXT)
+    single, both = _entropy(held_out, 1), _entropy(held_out, 2)
+    if single is None:
+        return not_measured(
+            failure, f"{len(held_out):,} characters of held-out text are too few to know their frequencies"
+        )
+    pair, fall = None if both is None else both - single, fall_per_doubling(curves)
+    loss = min(final_level(curves), trained.nats if trained else math.inf)
     way = (blind_nats - loss) / (blind_nats - single) if blind_nats > single else 1.0
     told = f"a character of training text costs {loss:.2f} nats, and guessing blindly {blind_nats:.2f}"
     remedy = longer(config, int(curves.steps[-1]))
@@ -128,8 +149,10 @@ def undertraining(
     else:
         reason = f"{told}, knowing its frequency {single:.2f}"
         reason += f", which follows which {pair:.2f}" if pair is not None else ""
-    reason += f"; the last doubling of the steps brought {fall:.2f}"
-    falling = fall >= STILL_FALLING * loss and not turned(curves)
+    steady = config.optimizer.schedule == "constant"
+    decay = "" if steady else ", part of it by the decay of the learning rate"
+    reason += f"; the last doubling of the steps brought {fall:.2f}{decay}"
+    falling = steady and fall >= STILL_FALLING * loss and not turned(curves)
     evidence: Evidence = {
         "training_nats": loss,
         "blind_guessing_nats": blind_nats,
@@ -160,17 +183,20 @@ def overfitting(curves: Curves, trained: Score | None, held_out: Score | None) -
             else f"the last validation, after step {step:,}, was the best"
         )
     if trained and held_out:
-        gap = held_out.bits - trained.bits
-        least = gap - math.hypot(_half(held_out, 0), _half(trained, 1))
+        gap, wide = held_out.bits - trained.bits, WIDE_GAP * held_out.bits
         evidence |= {"held_out_bits": held_out.bits, "training_bits": trained.bits, "gap_bits": gap}
-        evidence["gap_low_bits"] = least if held_out.interval and trained.interval else None
-        found |= least > WIDE_GAP * held_out.bits
-        reasons.append(
+        told = (
             f"the finished model needs {held_out.bits:.3f} bits a held-out character, {abs(gap):.3f} "
-            f"{'more' if gap >= 0 else 'less'} than one of training text (up to 0.3 more is usual)"
+            f"{'more' if gap >= 0 else 'less'} than one of training text"
         )
-    if not reasons:
-        return not_measured(failure, "it takes three validations, or the numbers of a finished run")
+        if held_out.interval and trained.interval:
+            least = gap - math.hypot(held_out.bits - held_out.interval[0], trained.interval[1] - trained.bits)
+            evidence["gap_low_bits"] = least
+            found |= least > wide
+            told += f" ({least:.3f} at least, by the 95 % intervals; more than {wide:.3f} is wide)"
+        reasons.append(told)
+    if not {"best_validation_step", "gap_low_bits"} & evidence.keys():
+        return not_measured(failure, "it takes three validations, or the numbers of a finished run, with intervals")
     remedy = (
         "Nothing is lost: the best checkpoint is the one that is used. To gain, train on more text, with "
         "`--model.dropout 0.2` or a smaller `--model.d-model`, and save time by `--training.patience 3`"
@@ -178,8 +204,11 @@ def overfitting(curves: Curves, trained: Score | None, held_out: Score | None) -
     return judged(found, failure, "; ".join(reasons), evidence, remedy)
 
 
-def memorised_text(curves: Curves, trained: Score | None, held_out: Score | None) -> Finding:
-    """Training text below what people can guess of any, and far below held-out text: recited, not predicted."""
+def memorised_text(curves: Curves, trained: Score | None, held_out: Score | None, text: str | None) -> Finding:
+    """Training text far below held-out text, and below what a compressor needs that reads it for the first time.
+
+    The compressor is given the held-out text that the run keeps, `text`.
+    """
     failure, bits = "memorised text", dict[str, tuple[float, float]]()
     if trained and held_out:
         bits["finished model"] = trained.bits, held_out.bits
@@ -187,14 +216,17 @@ def memorised_text(curves: Curves, trained: Score | None, held_out: Score | None
         bits["last step"] = final_level(curves) / math.log(2), float(curves.validation_losses[-1]) / math.log(2)
     if not bits:
         return not_measured(failure, "it takes a validation")
-    recited = any(seen < LANGUAGE_BITS and seen < MEMORISED * unseen for seen, unseen in bits.values())
+    if not text:
+        return not_measured(failure, NO_TEXT)
+    compressed = _compressed_bits(text)
+    recited = any(seen < compressed and seen < MEMORISED * unseen for seen, unseen in bits.values())
     reason = "; ".join(
         f"{model}: {seen:.3f} bits a character of training text, {unseen:.3f} held out"
         for model, (seen, unseen) in bits.items()
     )
-    if recited:
-        reason += "; people guess English at 0.6 to 1.3, so what costs less here, and much more held out, is recited"
-    evidence: Evidence = {
+    reason += f"; LZMA compresses held-out text to {compressed:.3f}{', so training text is recited' if recited else ''}"
+    evidence: Evidence = {"lzma_bits": compressed}
+    evidence |= {
         f"{model.replace(' ', '_')}_{split}_bits": value
         for model, both in bits.items()
         for split, value in zip(("training", "held_out"), both, strict=True)
@@ -206,20 +238,21 @@ def memorised_text(curves: Curves, trained: Score | None, held_out: Score | None
     return judged(recited, failure, reason, evidence, remedy)
 
 
-def repetition(samples: Sequence[str], held_out: str) -> Finding:
+def repetition(samples: Sequence[str], held_out: str | None) -> Finding:
     """Samples that say the same again more than 99 of 100 passages of people do; see `measure_repetition`."""
-    failure, measured = "repetition", measure_repetition(samples, held_out)
+    failure, measured = "repetition", measure_repetition(samples, held_out) if held_out else NO_TEXT
     if isinstance(measured, str):
         return not_measured(failure, measured)
     reason = (
         f"in {measured.characters:,} characters of the samples, {100 * measured.samples:.1f} % lie in a stretch of "
-        f"{STRETCH} or more that came before; of held-out text {100 * measured.people:.1f} %, and in 99 of 100 of its "
-        f"passages at most {100 * measured.people_at_most:.1f} %"
+        f"{STRETCH} or more that came before; of {measured.passages:,} passages of held-out text "
+        f"{100 * measured.people:.1f} %, and in 99 of 100 of them at most {100 * measured.people_at_most:.1f} %"
     )
     evidence: Evidence = {
         "samples_repeated_share": measured.samples,
         "people_repeated_share": measured.people,
         "people_99_percent_quantile": measured.people_at_most,
+        "passages": measured.passages,
         "passage_characters": measured.characters,
         "stretch_characters": STRETCH,
     }
@@ -230,31 +263,21 @@ def repetition(samples: Sequence[str], held_out: str) -> Finding:
     return judged(measured.samples > max(NOTICED, measured.people_at_most), failure, reason, evidence, remedy)
 
 
-def damaged_checkpoints(run: RunRecord) -> Finding:
-    """Checkpoints that do not hold what their manifests say; reads every file of them."""
-    failure, folders, damage = "damaged checkpoints", run.directory.checkpoints(), list[str]()
-    if not folders:
-        return not_measured(failure, "there is no checkpoint")
-    for folder in folders:
-        try:
-            storage.verify_folder(folder)
-        except DataMismatchError:
-            damage.append(folder.name)
-    reason = f"{', '.join(damage) or f'none of {len(folders)}'} differs from its manifest"
-    remedy = "Restore its folder from a copy, or remove it; `letterloom verify` names the file"
-    return judged(bool(damage), failure, reason, {"checkpoints": len(folders), "damaged": len(damage)}, remedy)
-
-
 def _too_few(curves: Curves) -> str:
-    return f"it takes {FEWEST_STEPS} logged steps; there are {len(curves.losses)}"
+    return f"it takes {FEWEST_STEPS} logged steps; there are {len(finite(curves.losses))}"
 
 
-def _entropy(text: str, length: int) -> float:
-    """Nats of a stretch of that many characters, by how often each occurs in the text itself."""
+def _entropy(text: str, length: int) -> float | None:
+    """Nats of a stretch of that many characters, by how often each occurs; None where they occur too rarely to tell."""
     counts = np.array([*Counter(text[i : i + length] for i in range(len(text) - length + 1)).values()])
+    if len(text) < OCCURRENCES * max(1, len(counts)):
+        return None
     return float(np.log(counts.sum()) - (counts * np.log(counts)).sum() / counts.sum())
 
 
-def _half(score: Score, side: int) -> float:
-    """Bits from a number to the low (0) or high (1) end of its interval."""
-    return abs(score.interval[side] - score.bits) if score.interval else 0.0
+def _compressed_bits(text: str) -> float:
+    """Bits a character of what LZMA makes of the text, without the container."""
+    packed = lzma.compress(
+        text.encode(), lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**20}]
+    )
+    return 8 * len(packed) / len(text)

@@ -1,5 +1,6 @@
 """How much of a passage says again what it said before, and how much people's own passages do."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,9 +8,8 @@ import numpy as np
 
 STRETCH = 12  # characters; two or three words, which people repeat by chance far less than one or two
 SHORTEST_PASSAGE = 150  # characters; below that even a loop has hardly begun
-INDEPENDENT_PASSAGES = 30  # that the held-out text must give; its 99 % quantile would be a guess from fewer
-PASSAGES = 300  # overlapping ones, spread evenly
-RARE = 0.99
+PASSAGES = 100  # that the held-out text must give, none overlapping another; fewer than 99 have no limit for 1 of 100
+RARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Repetition:
 
     samples: float  # the mean of them
     people: float  # the mean of them
-    people_at_most: float  # 99 of 100 passages stay below it
+    people_at_most: float  # of 100 passages more, 1 is expected beyond it
+    passages: int  # of people
     characters: int  # of a passage
 
 
@@ -40,21 +41,23 @@ def repeated_share(text: str, stretch: int = STRETCH) -> float:
 def measure_repetition(samples: Sequence[str], held_out: str) -> Repetition | str:
     """Samples against passages of people, all cut to one length; why not, in words, where they are too short.
 
-    The mean over the samples is to be held against a quantile of single passages: so a single odd sample of many
-    decides nothing, and the test is stricter than its 1 %.
+    The limit is the one that a next passage, drawn like the others, passes with a chance of at most 1 %, however they
+    are distributed (Vovk, Gammerman and Shafer 2005, chapter 2): of N the one in place (N + 1) 99 % from below. The
+    mean over the samples is held against it, so a single odd sample of many decides nothing.
     """
     long_enough = [sample for sample in samples if len(sample) >= SHORTEST_PASSAGE]
     if not long_enough:
         return f"no sample has {SHORTEST_PASSAGE} characters; raise --training.sample-characters"
-    characters = min(min(map(len, long_enough)), len(held_out) // INDEPENDENT_PASSAGES)
+    characters = min(min(map(len, long_enough)), len(held_out) // PASSAGES)
     if characters < SHORTEST_PASSAGE:
-        least = INDEPENDENT_PASSAGES * SHORTEST_PASSAGE
+        least = PASSAGES * SHORTEST_PASSAGE
         return f"it takes {least:,} characters of held-out text to know what people repeat; there are {len(held_out):,}"
-    starts = np.linspace(0, len(held_out) - characters, PASSAGES).astype(int)
-    people = [repeated_share(held_out[start : start + characters]) for start in starts]
+    starts = range(0, len(held_out) - characters + 1, characters)
+    people = sorted(repeated_share(held_out[start : start + characters]) for start in starts)
     return Repetition(
         samples=float(np.mean([repeated_share(sample[:characters]) for sample in long_enough])),
         people=float(np.mean(people)),
-        people_at_most=float(np.quantile(people, RARE)),
+        people_at_most=people[math.ceil((1 - RARE) * (len(people) + 1)) - 1],
+        passages=len(people),
         characters=characters,
     )

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
 from letterloom.reporting.curves import Curves
+from letterloom.reporting.diagnosis.trend import NOISE
 
 BEFORE = 101  # steps that say what is usual; odd, for a median
 HEIGHT = 6.0  # standard deviations of a batch; in normal noise, one step in 10^9
@@ -14,7 +15,6 @@ ELEVATED = 4.0  # standard deviations; in normal noise, one step in 30,000
 CONFIRMED = 3  # steps elevated in a row; hard batches come one by one, damaged weights make every batch hard
 SMALLEST = 0.2  # nats per character; a fifth of what a small model learns in all, and to be seen in the curve
 SETTLED = 5  # steps whose median has to be back near the level
-DEVIATION_OF_MEDIAN = 1.4826  # of a normal distribution: standard deviation over median absolute deviation
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class Spike:
 def find_spikes(curves: Curves) -> list[Spike] | str:
     """The spikes of a run, or why they could not be looked for.
 
-    The level is the median of the 101 steps before, the noise comes from the differences of neighbouring steps (their
-    median absolute deviation over the root of 2), which a trend does not touch. A single batch far above is a hard
-    batch: only if the next ones are elevated too, the weights are what was thrown back.
+    The level is the median of the 101 steps before, the noise comes from the distances of neighbouring steps, which a
+    trend does not touch. A single batch far above is a hard batch: only if the next ones are elevated too, the weights
+    are what was thrown back. The first 101 steps, where every loss is far above the next ones, are not examined.
     """
     finite = np.isfinite(curves.losses)
     steps, losses, norms = curves.steps[finite], curves.losses[finite], curves.gradient_norms[finite]
     if len(losses) < 2 * BEFORE:
         return f"it takes {2 * BEFORE} logged steps to know what is usual; there are {len(losses)}"
     level = _trailing_median(losses)
-    noise = DEVIATION_OF_MEDIAN / np.sqrt(2) * _trailing_median(np.abs(np.diff(losses, prepend=losses[0])))
+    noise = NOISE * _trailing_median(np.abs(np.diff(losses, prepend=losses[0])))
     high = losses > level + np.maximum(HEIGHT * noise, SMALLEST)
     spikes, free = [], BEFORE
     for peak in np.flatnonzero(high).tolist():

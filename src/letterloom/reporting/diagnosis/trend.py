@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from letterloom.reporting.curves import Curves, running_mean
 
+DRIVEN_AWAY = 1.5  # times the loss of blind guessing: initial weights cost a few percent more than that, not half
+NOISE = 1.4826 / math.sqrt(2)  # standard deviation of normal noise, over the median distance of two neighbours
 WELL_BEFORE = 0.8  # share of the run: a best validation after that is the end of training, give or take its noise
 WORSE = 0.02  # nats: a validation on part of the text wavers by half of that
 
@@ -20,6 +22,11 @@ def final_level(curves: Curves) -> float:
     """Nats per character of the training batches at the end: the median of the last twentieth; NaN without any."""
     losses = finite(curves.losses)
     return float(np.median(losses[-max(1, len(losses) // 20) :])) if len(losses) else math.nan
+
+
+def batch_noise(losses: NDArray[np.float64]) -> float:
+    """Nats per character, one standard deviation of a batch; by the distances of neighbours, as a trend is no noise."""
+    return NOISE * float(np.median(np.abs(np.diff(losses))))
 
 
 def fall_per_doubling(curves: Curves) -> float:

@@ -10,6 +10,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from letterloom.reporting.curves import COLOURS, SMOOTHING, STYLE, Curves, draw_scales, nats_shown, running_mean
+from letterloom.reporting.diagnosis.trend import DRIVEN_AWAY
 from letterloom.reporting.markup import plain
 from letterloom.reporting.overlay.arms import Arm, same_batches
 from letterloom.reporting.reading import RunRecord
@@ -18,7 +19,6 @@ RUN_COLOURS = [colour for role, colour in COLOURS.items() if role.startswith("ru
 MARKERS = "os^Dv*"  # with the colours they tell more arms apart than either does
 LABEL_CHARACTERS = 40
 LINES = ("solid", "dashed", "dotted")
-DRIVEN_AWAY = 1.5  # times blind guessing: what lies above is cut off, for it would press the others flat
 
 
 def draw_overlay(arms: Sequence[Arm]) -> Figure:
@@ -77,7 +77,7 @@ def draw_bits(arms: Sequence[Arm]) -> Figure | None:
 
 
 def _shown(runs: Sequence[RunRecord]) -> tuple[float, float]:
-    """Limits of the picture, in nats: all that the runs' own pictures show, but for what was driven far away."""
+    """Limits of the picture, in nats: the runs' own, but for what was driven away and would press the others flat."""
     begun = [run for run in runs if np.isfinite([*run.curves.losses, *run.curves.validation_losses]).any()]
     if not begun:
         return 0.0, 1.0

@@ -32,20 +32,16 @@ def write_overlay(paths: Sequence[Path], out: Path) -> dict[str, Any]:
     """
     _require_free(out)
     runs = read_runs(paths)
-    arms = group(runs)
+    arms, differing = group(runs), differing_settings(list(runs.values()))
     table: dict[str, Any] = {
-        "runs": [_run_row(name, run, runs) for name, run in runs.items()],
+        "runs": [_run_row(name, run, differing) for name, run in runs.items()],
         "arms": [_arm_row(arm) for arm in arms],
         "notes": notes(runs),
     }
     content = table | {
         "version": __version__,
         "several_seeds": [row for row in table["arms"] if row["runs"] > 1],
-        "settings": {
-            name: [setting(arm.runs[0], name) for arm in arms]
-            for name in differing_settings(list(runs.values()))
-            if name != SEED
-        },
+        "settings": {name: [setting(arm.runs[0], name) for arm in arms] for name in differing if name != SEED},
         "text": next(iter(runs.values())).config.text.corpus,
         "prompts": _samples(runs),
     }
@@ -71,13 +67,13 @@ def _require_free(out: Path) -> None:
         raise RunError(f"{out} holds something else; choose another --out")
 
 
-def _run_row(name: str, run: RunRecord, runs: dict[str, RunRecord]) -> dict[str, Any]:
+def _run_row(name: str, run: RunRecord, differing: Sequence[str]) -> dict[str, Any]:
     """A run as a row of the table, units in the names."""
     return {
         "run": name,
         "path": str(run.directory.path),
         "seed": run.config.training.seed,
-        "settings": {key: setting(run, key) for key in differing_settings(list(runs.values()))},
+        "settings": {key: setting(run, key) for key in differing},
         "parameters": run.parameters,
         "steps": run.progress.step if run.progress else 0,
         "characters_read": run.progress.characters if run.progress else 0,
@@ -111,7 +107,7 @@ def _arm_row(arm: Arm) -> dict[str, Any]:
 
 
 def _samples(runs: dict[str, RunRecord]) -> list[tuple[str, list[tuple[str, dict[str, Any]]]]]:
-    """What each run's finished model wrote, by prompt."""
+    """What each run wrote last, or its finished model did, by prompt."""
     by_prompt: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     for name, run in runs.items():
         for sample in run.final_samples:

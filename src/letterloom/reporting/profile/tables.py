@@ -13,9 +13,9 @@ DIMENSIONS = {  # whose description is not that of a setting
     "d_ff": "Width of the MLP's hidden layer (F).",
 }
 STATE = {  # of an optimizer
-    "adamw": "two values a parameter",
+    "adamw": "two values a parameter, and a count of steps for each tensor",
     "sgd": "a value a parameter where there is momentum",
-    "muon": "a value for each weight of the blocks' matrices, two for each other parameter",
+    "muon": "a value for each weight of the blocks' matrices; of the rest as adamw",
 }
 
 
@@ -37,7 +37,9 @@ def tables(told: Mapping[str, Any]) -> list[Table]:
         found += [_parameters(told["parameters"]), _memory(told), _computation(told["computation"])]
     found += [_training(told), _inference(told)]
     if told["measured"]:
-        found += [_measured(told), _comparison(told["comparison"])]
+        found.append(_measured(told))
+    if told["comparison"]:
+        found.append(_comparison(told["comparison"]))
     return found
 
 
@@ -88,7 +90,7 @@ def _memory(told: Mapping[str, Any]) -> Table:
         [
             (name, of, plain(memory[key]), f"{memory[key] / 1e6:,.2f}", f"{memory[key] / 2**20:,.2f}")
             for name, (of, key) in lines.items()
-            if memory[key] or name != "averaged weights"
+            if key in memory
         ],
         "1 MB is 1,000,000 bytes, 1 MiB is 1,048,576. Lectures on GPTs count a model with its masks, and call the MiB "
         "MB; Letterloom keeps no masks.",

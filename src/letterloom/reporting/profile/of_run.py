@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from letterloom import storage
+from letterloom.accounting import Measured
 from letterloom.errors import DataMismatchError, LetterloomError
-from letterloom.reporting.profile.comparison import Measured
-from letterloom.reporting.profile.profile import Profile
+from letterloom.reporting.profile.figures import Profile
 from letterloom.runs.directory import RunDirectory, is_checkpoint, is_run
 
 T = TypeVar("T")

@@ -4,18 +4,18 @@
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from letterloom import __version__, accounting, storage
+from letterloom.accounting import SHAKESPEARE_TRAINING, Measured
 from letterloom.config import ModelConfig, RunConfig
-from letterloom.reporting.profile.comparison import Measured, compare
+from letterloom.generation.defaults import TEMPERATURE
+from letterloom.reporting.profile.differences import compare
 from letterloom.reporting.profile.outline import draw, outline
-from letterloom.text.batches import steps_per_epoch
-
-SHAKESPEARE_VOCABULARY, SHAKESPEARE_TRAINING = 65, 1_003_854  # characters of the text published figures are for
-TEMPERATURE = 0.8  # with which text is drawn by default
+from letterloom.reporting.profile.tables import tables
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ def figures(profile: Profile) -> dict[str, Any]:
     if vocab_size is None:
         return told
     told["parameters"] = _parameters(config.model, vocab_size)
-    told["memory"] = memory = _memory(config, vocab_size)
+    told["memory"] = _memory(config, vocab_size)
     told["computation"] = computation = _computation(config, vocab_size)
     if measured is not None:
         told["measured"] = _measured(measured, config, computation["training_flops_per_step"])
-        told["comparison"] = compare(config, memory, computation["training_flops_per_step"], measured)
+        told["comparison"] = compare(config, vocab_size, measured)
     return told
 
 
@@ -71,6 +71,8 @@ def planned_steps(config: RunConfig, training_ids: int | None, seconds_per_step:
 
     A limit in epochs needs the ids of the training split, one in minutes the seconds of a step.
     """
+    from letterloom.text.batches import steps_per_epoch  # with NumPy, which a command's help does without
+
     training = config.training
     limits = [float(training.max_steps)] if training.max_steps else []
     if training.max_epochs and training_ids:
@@ -81,19 +83,13 @@ def planned_steps(config: RunConfig, training_ids: int | None, seconds_per_step:
     return min(limits, default=None)
 
 
-def micro_batch(config: RunConfig) -> int:
-    """Sequences that go through the model at a time in training."""
-    return -(-config.training.batch_size // config.training.micro_batches)
-
-
 def write_profile(profile: Profile, folder: Path) -> dict[str, Path]:
     """Write profile.md and profile.html; the page stands alone: no script, nothing loaded.
 
     Raises:
         RunError, ResourceError: the folder cannot be written, or the disk is full.
     """
-    from letterloom.reporting.page import render
-    from letterloom.reporting.profile.tables import tables
+    from letterloom.reporting.page import render  # with matplotlib, which a list of recipes does without
 
     told = figures(profile)
     content = told | {"tables": tables(told)}
@@ -127,22 +123,20 @@ def _parameters(config: ModelConfig, vocab_size: int) -> dict[str, Any]:
 
 
 def _memory(config: RunConfig, vocab_size: int) -> dict[str, Any]:
-    model, sequences = config.model, micro_batch(config)
-    weights = accounting.FLOAT32 * sum(accounting.parameters(model, vocab_size).values())
-    parts = {
-        "weights_bytes": weights,
-        "gradients_bytes": weights,
-        "optimizer_state_bytes": accounting.optimizer_bytes(model, vocab_size, config.optimizer),
-        "averaged_weights_bytes": weights if config.training.ema_decay else 0,
-        "activations_bytes": accounting.activation_bytes(model, vocab_size, sequences),
-    }
-    return parts | {
-        "training_bytes": sum(parts.values()),
+    model, sequences = config.model, config.training.micro_batch()
+    held = accounting.training_memory(config, vocab_size)
+    return _bytes(held) | {
+        "training_bytes": sum(held.values()),
         "activations_by_component_bytes": accounting.activations(model, vocab_size, sequences),
         "activations_of_sequences": sequences,
         "cache_bytes": accounting.cache_bytes(model),
         "masked_model_bytes": accounting.masked_model_bytes(model, vocab_size),
     }
+
+
+def _bytes(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts of bytes under names that say so."""
+    return {f"{name.replace(' ', '_')}_bytes": count for name, count in counts.items()}
 
 
 def _computation(config: RunConfig, vocab_size: int) -> dict[str, float]:
@@ -171,12 +165,10 @@ def _training(profile: Profile) -> dict[str, Any]:
 
 
 def _inference(config: ModelConfig) -> dict[str, Any]:
-    from letterloom.model.inference import window_jump  # with torch, which a list of recipes does without
-
     return {
         "temperature": TEMPERATURE,
         "window_characters": config.context_length,
-        "window_jump_characters": window_jump(config.context_length),
+        "window_jump_characters": accounting.window_jump(config.context_length),
         "cache_bytes": accounting.cache_bytes(config),
     }
 
@@ -191,6 +183,6 @@ def _measured(measured: Measured, config: RunConfig, flops: float) -> dict[str, 
         "flops_per_second": speed,
         "product_flops_per_second": peak,
         "share_of_product_speed": speed / peak if peak else None,
-        "memory": {f"{name}_bytes": count for name, count in measured.bytes.items()},
+        "memory": _bytes(measured.bytes),
         "environment": dict(measured.environment),
     }
