@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 from letterloom.cli import main
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: sums in one order, and no fight for cores
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell begins with it ignored
 
 hypothesis.settings.register_profile("deterministic", derandomize=True, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("exploring", deadline=None, print_blob=True)

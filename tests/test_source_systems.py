@@ -27,14 +27,13 @@ SHORT = {
     "--training.sample-characters": "20",
     "--training.threads": "1",
 }
+TEXTS = {"shakespeare": "play.txt", "names": "names.txt"}
 PROGRAMS = {"torchrun": "torch.distributed.run", "jupytext": "jupytext"}
 
 
 def shortened(words: list[str]) -> list[str]:
     """A command with a small text for the play, and for training a small model and two steps."""
-    words = [
-        "play.txt" if word == "shakespeare" else word.replace("notebooks/", f"{ROOT}/notebooks/") for word in words
-    ]
+    words = [TEXTS.get(word, word).replace("notebooks/", f"{ROOT}/notebooks/") for word in words]
     if "profile" in words:
         return [*words, "--no-measure"]
     if "train" not in words:
