@@ -98,9 +98,10 @@ class TestEvaluate:
         expected = model.evaluate(first)
         assert model.evaluate(split="training").nats_per_character == expected.nats_per_character
 
-    def test_a_split_of_another_text_is_refused(self, tiny_run: Path, tiny_text: Path) -> None:
-        with pytest.raises(ConfigError, match="another text is named"):
-            api.load(tiny_run).evaluate(tiny_text, split="training")
+    @pytest.mark.parametrize("split", ["validation", "training"])
+    def test_a_split_of_another_text_is_refused(self, tiny_run: Path, tiny_text: Path, split: Any) -> None:
+        with pytest.raises(ConfigError, match=f"the {split} split .* another text is named"):
+            api.load(tiny_run).evaluate(tiny_text, split=split)
 
     @pytest.mark.parametrize("as_what", [str, Path, lambda path: [path], lambda path: (str(path),)])
     def test_a_text_may_be_a_path_or_several(self, tiny_run: Path, tiny_text: Path, as_what: Any) -> None:
@@ -151,6 +152,7 @@ class TestTrain:
             ({"training": "fast"}, ["training = 'fast'"]),
             ({"corpus": "a", "text": {"corpus": ["b"]}}, ["twice"]),
             ({"recipe": "smal"}, ["smal", "small"]),
+            ({"recipe": ""}, ["recipe", "small"]),
             ({"config": "nowhere.toml"}, ["nowhere.toml"]),
             ({"corpus": ()}, ["text.corpus"]),
         ],

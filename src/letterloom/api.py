@@ -96,8 +96,10 @@ def train(
         And what `letterloom.training.loop.train` raises.
     """
     layers: list[Mapping[str, Any]] = []
-    if recipe is not None or config is None:
-        layers.append(read_recipe(recipe or DEFAULT_RECIPE))
+    if recipe is None and config is None:
+        recipe = DEFAULT_RECIPE
+    if recipe is not None:
+        layers.append(read_recipe(recipe))
     if config is not None:
         layers.append(read_toml(Path(config)))
     if any(_section(settings, "training").get(limit) not in (None, "none") for limit in _LIMITS):
@@ -108,7 +110,7 @@ def train(
             raise ConfigError("the text is given twice, as CORPUS and as text.corpus; keep one of them")
         layers.append({"text": {"corpus": corpus_names(corpus)}})
     run_config = build_config(*layers)
-    path = Path(out) if out is not None else _default_path(run_config, str(config or recipe or DEFAULT_RECIPE))
+    path = Path(out) if out is not None else _default_path(run_config, str(config or recipe))
 
     from letterloom.training import loop
 

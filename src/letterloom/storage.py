@@ -1,9 +1,8 @@
 """The only code that writes files: durable, atomic, locked.
 
-A single file is replaced whole (`write_file`); a folder appears whole or not at all (`new_folder`),
-with a MANIFEST.json that names every file's size and SHA-256, so that damage is found on reading.
-The order is: write a temporary sibling, fsync every file, manifest last, fsync the folder, rename,
-fsync the parent. A kill or a power cut at any point leaves the old state or the new one.
+A single file is replaced whole (`write_file`); a folder appears whole or not at all (`new_folder`), its MANIFEST.json
+naming every file's size and SHA-256, so that damage is found on reading. The order is: write a temporary sibling, fsync
+every file, manifest last, fsync the folder, rename, fsync the parent. A kill or power cut leaves the old or new state.
 """
 
 import errno
@@ -32,8 +31,7 @@ def write_file(path: Path, data: bytes | str) -> None:
     """Replace `path` with `data` (text as UTF-8), durably; readers see the old file or the new one.
 
     Raises:
-        ResourceError: the disk is full.
-        RunError: the folder cannot be written.
+        ResourceError, RunError: the disk is full, or the folder cannot be written.
     """
     with _disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,8 +112,7 @@ def new_folder(path: Path, **manifest: Any) -> Iterator[FolderWriter]:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         try:
-            writer = FolderWriter(temporary)
-            yield writer
+            yield (writer := FolderWriter(temporary))
             files = {f.name: {"bytes": f.stat().st_size, "sha256": sha256_file(f)} for f in sorted(temporary.iterdir())}
             writer.write(MANIFEST, _manifest_text({"format": FORMAT_VERSION, **manifest, "files": files}))
             fsync_folder(temporary)
@@ -181,6 +178,12 @@ def remove_folder(path: Path) -> None:
         doomed = path.with_name(f"{_TEMPORARY}{os.getpid()}-old-{path.name}")
         path.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, if it is there."""
+    with _disk_errors(path):
+        path.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -292,8 +295,6 @@ def _disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             folder = next(parent for parent in path.absolute().parents if parent.exists())
-            raise ResourceError(
-                f"no space left to write {path} ({shutil.disk_usage(folder).free:,} bytes free); free some and start "
-                "again, what was saved before is intact"
-            ) from None
+            told = f"no space left to write {path} ({shutil.disk_usage(folder).free:,} bytes free); free some"
+            raise ResourceError(f"{told} and start again, what was saved before is intact") from None
         raise RunError(f"cannot write {path}: {error.strerror or error}; check the path and its permissions") from None

@@ -93,7 +93,7 @@ class Model:
         corpus: Texts | None = None,
         protocol: Protocol = "blocks",
         unknown: Unknown = "error",
-        split: Split = "validation",
+        split: Split | None = None,
     ) -> "Evaluation":
         """Nats and bits per character of a text, with a 95 % interval.
 
@@ -101,7 +101,7 @@ class Model:
             corpus: Names, files or folders, scored whole; None: a split of the run's own text.
             protocol: How much the model sees of what comes before; see `letterloom.evaluation.loss.surprisal`.
             unknown: What to do with characters of `corpus` that the model does not know.
-            split: Which part of the run's own text, where no other is named.
+            split: Which part of the run's own text, in place of another text; by default "validation".
 
         Raises:
             ConfigError: a split is asked for, and another text named.
@@ -114,8 +114,8 @@ class Model:
 
         tokenizer = self.checkpoint.tokenizer
         if corpus is None:
-            return evaluate(self.network, tokenizer, self._split(split), protocol)
-        if split != "validation":
+            return evaluate(self.network, tokenizer, self._split(split or "validation"), protocol)
+        if split is not None:
             raise ConfigError(
                 f"the {split} split is of the run's own text, and another text is named; drop one of them"
             )
@@ -123,7 +123,7 @@ class Model:
         for note in description["notes"]:
             log.warning("%s", note)
         run = self._run()
-        if run is not None and run.corpus()["sha256"] == description["sha256"]:
+        if run is not None and run.corpus().get("sha256") == description["sha256"]:
             log.warning("this is the text the model was trained on; without a CORPUS it is scored on what it never saw")
         return evaluate(self.network, tokenizer, ids, protocol)
 

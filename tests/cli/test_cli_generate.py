@@ -80,7 +80,7 @@ def test_a_checkpoint_folder_does_as_well(call: Any, tiny_run: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--prompt", "\N{FISH}"], ["U+1F41F", "--unknown"]),
+        (["--prompt", "\N{FISH}"], ["U+1F41F", "`unknown`", "skip"]),
         (["--prompt", "\udcff"], ["U+DCFF"]),
         (["-n", "0"], ["max_new_tokens", "0"]),
         (["-n", "3.4"], ["-n", "3.4"]),

@@ -89,6 +89,7 @@ class TestEvaluate:
             (["--protocol", "dynamic"], ["--protocol", "blocks", "sliding"]),
             (["--unknown", "ignore"], ["--unknown", "skip"]),
             (["nowhere.txt"], ["nowhere.txt"]),
+            (["nowhere.txt", "--split", "validation"], ["validation split", "another text is named"]),
             (["--json=perhaps"], ["--json"]),
             (["--protokol", "blocks"], ["--protokol", "--protocol"]),
         ],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,17 @@ class TestProfile:
         result = call("profile", tiny_run, "--out", tmp_path / "profile")
         assert sorted(file.name for file in (tmp_path / "profile").iterdir()) == ["profile.html", "profile.md"]
         assert str(tmp_path / "profile" / "profile.html") in result.out
+
+    def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(
+        self, call: Any, tmp_path: Path
+    ) -> None:
+        (tmp_path / "file").touch()
+        (tmp_path / "taken" / "profile.html").mkdir(parents=True)
+        for place, told in (("file", "cannot write"), ("taken", "profile.html is a folder")):
+            result = call("profile", "lecture-small", "--out", tmp_path / place)
+            assert (result.exit_code, "measuring" in result.err) == (2, False)
+            assert told in result.error
+        assert [file.name for file in (tmp_path / "taken").iterdir()] == ["profile.html"]
 
     @pytest.mark.parametrize("options", [[], ["--json"]])
     def test_a_damaged_run_is_told_as_far_as_it_goes(self, call: Any, run_copy: Path, options: list[str]) -> None:
@@ -131,6 +143,20 @@ class TestRecipes:
         end = head.index("parameters") + len("parameters")
         assert all(row[:end].split()[1].replace(",", "").isdecimal() for row in rows)
         assert all(row[end] == " " for row in rows)
+
+    @pytest.mark.parametrize("columns", [80, 30])
+    def test_on_a_terminal_names_and_numbers_are_never_broken(
+        self, call: Any, monkeypatch: pytest.MonkeyPatch, columns: int
+    ) -> None:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", str(columns))
+        out = re.sub(r"\x1b\[[\d;]*m", "", call("recipes").out)
+        lines = out.splitlines()[: 1 + len(recipe_names())]
+        assert [line.split()[0] for line in lines] == ["recipe", *recipe_names()]
+        assert all(line.endswith(("in all", " s", " min")) for line in lines)
+        assert max(map(len, lines)) <= 80
+        assert all(f"\n{name} " in out.partition("\n\n")[2] for name in recipe_names())
 
     def test_what_cannot_be_measured_is_unknown(self, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("letterloom.cli.recipes.step_seconds", lambda *_, **__: {})

@@ -47,6 +47,8 @@ def test_several_runs_go_to_a_new_folder_that_is_told(call: Any, two_runs: list[
     result = call("report", *two_runs)
     (folder,) = two_runs[0].parent.glob("comparison-*")
     assert str(folder / "report.html") in result.out
+    bits = json.loads((two_runs[0] / "evaluation.json").read_text())["validation"]["blocks"]["bits_per_character"]
+    assert result.out.count(f"{bits:.4f}") == 2
     assert (folder / "report.html").stat().st_size
 
 

@@ -101,6 +101,22 @@ def test_a_step_logged_twice_counts_once_as_last_written() -> None:
     assert curves.losses == pytest.approx([4.0, 3.5, 3.0])
 
 
+def test_what_is_infinite_is_a_gap() -> None:
+    far = [train_line(step, math.inf if step in (1, 150) else 2.0 + 1 / step) for step in range(1, 201)]
+    for lines in (far, far[:3], [*far, validation_line(200, math.inf)], [train_line(1, math.inf)]):
+        axes = axes_of(read_curves(lines))
+        assert all(math.isfinite(limit) for limit in axes.get_ylim())
+        assert image(draw_curves(read_curves(lines)), "png")
+
+
+def test_high_losses_are_written_in_their_labels() -> None:
+    figure = draw_curves(read_curves([train_line(1, 4.2), train_line(2, 3_000_000.0)]))
+    figure.draw_without_rendering()
+    for axis in (figure.axes[0].yaxis, figure.axes[0].child_axes[0].yaxis):
+        assert axis.get_offset_text().get_text() == ""
+        assert "2M" in [label.get_text() for label in axis.get_ticklabels()]
+
+
 def test_a_null_is_a_gap() -> None:
     curves = read_curves([train_line(1, 4.0), validation_line(1, None), validation_line(2, 3.0)])
     assert curves.best == (2, 3.0)

@@ -90,8 +90,12 @@ class TestDivergence:
         losses[150:] = 4.8 + 2.0 * np.random.default_rng(1).normal(size=850)
         assert divergence(curves(losses), 10.0, CONFIG).verdict == "found"
 
-    def test_few_steps_say_nothing(self) -> None:
-        assert divergence(curves(HEALTHY[:49]), BLIND, CONFIG).verdict == "not measured"
+    def test_few_steps_say_nothing_unless_they_explode(self) -> None:
+        for steps in (0, 49):
+            assert divergence(curves(HEALTHY[:steps]), BLIND, CONFIG).verdict == "not measured"
+        exploded = divergence(curves(np.array([4.19, 87.0, 1_073_648.0])), BLIND, CONFIG)
+        assert exploded.verdict == "found"
+        assert "rose to 1,073,648.00 nats, at step 3" in exploded.reason
 
 
 class TestLossSpikes:
@@ -183,7 +187,14 @@ class TestUndertraining:
         assert self.judge(lost).reason == "It takes 50 logged steps; there are 40."
         for text in (None, ""):
             assert "held-out.txt" in self.judge(HEALTHY, held_out=text).reason
-        assert "diverged" in self.judge(np.full(1000, 90.0)).reason
+
+    def test_a_run_that_was_stopped_is_to_go_on(self) -> None:
+        finding = undertraining(
+            curves(np.linspace(BLIND, 3.7, 100)), None, HELD_OUT, BLIND, CONFIG, Path("runs/my run")
+        )
+        assert finding.verdict == "found"
+        assert "`letterloom resume 'runs/my run'`" in str(finding.remedy)
+        assert "max-steps" not in str(finding.remedy)
 
 
 class TestOverfitting:
@@ -282,6 +293,26 @@ class TestRepetition:
     def test_a_text_that_repeats_itself_may_be_repeated(self) -> None:
         litany = "have mercy upon us, good Lord. deliver us, good Lord. " * 400
         assert repetition([litany[:300]], litany).verdict == "not found"
+
+
+def test_of_a_run_that_diverged_nothing_else_is_told(tmp_path: Path) -> None:
+    run = read_run(finished_run(tmp_path / "run").path)
+    first, *others = diagnose(replace(run, curves=curves(np.concatenate([HEALTHY[:20], np.full(980, 9481.0)]))))
+    assert (first.failure, first.verdict) == ("divergence", "found")
+    assert "9,481.00 nats, at step 21" in first.reason
+    assert [finding.verdict for finding in others] == 5 * ["not measured"]
+    assert all("training diverged" in finding.reason for finding in others)
+
+
+def test_the_prompt_is_not_judged(tmp_path: Path) -> None:
+    prompt = random_text("abcdefghij ", 600)
+    made = finished_run(
+        tmp_path / "run", held_out=random_text("abcdefghij ", 20_000), training={"sample_prompts": [prompt]}
+    )
+    for file in made.samples_folder.iterdir():
+        file.write_text(prompt + "o" * 300, encoding="utf-8")
+    (found,) = [finding for finding in diagnose(read_run(made.path)) if finding.failure == "repetition"]
+    assert found.verdict == "found"
 
 
 def test_what_was_found_comes_first_and_all_of_it_is_json(tmp_path: Path) -> None:

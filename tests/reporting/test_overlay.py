@@ -93,12 +93,21 @@ def test_a_run_driven_away_does_not_press_the_others_flat(tmp_path: Path) -> Non
     bottom, top = axes.get_ylim()
     assert top == pytest.approx(1.5 * math.log(65))
     assert 1.0 < bottom < 2.0
+    assert line(axes, "far (above the picture)").get_ydata().min() > top
+    assert line(axes, "a")
+
+
+def test_runs_that_differ_in_the_third_digit_are_told_apart(tmp_path: Path) -> None:
+    figure = draw_bits(
+        arms_of(run(tmp_path / "a", 4.003, 3.99), run(tmp_path / "b", 4.019, 3.98, model={"d_model": 64}))
+    )
+    left, right = figure.axes[0].get_xlim()
+    assert 0.016 / (right - left) > 0.25
 
 
 def test_final_bits_are_where_they_belong(tmp_path: Path) -> None:
     seeds = [run(tmp_path / f"s{i}", 2.0 + i, 1.0 + i, training={"seed": i}) for i in (0, 1)]
     figure = draw_bits(arms_of(run(tmp_path / "alone", 3.5, 0.07, model={"d_model": 64}), *seeds))
-    assert figure is not None
     (axes,) = figure.axes
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["alone", "s0, 2 seeds"]
     marks = [drawn for drawn in lines(axes) if len(drawn.get_xdata()) == 1 and drawn.get_marker() in "os"]
@@ -111,10 +120,10 @@ def test_final_bits_are_where_they_belong(tmp_path: Path) -> None:
     assert any(span == pytest.approx((2.0, 3.0)) for span in spans)
 
 
-def test_without_a_finished_run_there_are_no_final_bits(tmp_path: Path) -> None:
+def test_without_a_finished_run_the_pictures_say_so(tmp_path: Path) -> None:
     young = [new_run(tmp_path / name, training={"seed": i}) for i, name in enumerate("ab")]
     arms = arms_of(*(run.path for run in young))
-    assert draw_bits(arms) is None
+    assert "no run has finished yet" in "".join(ET.fromstring(image(draw_bits(arms), "svg")).itertext())
     assert "a, 2 seeds (not validated yet)" in "".join(ET.fromstring(image(draw_overlay(arms), "svg")).itertext())
 
 
@@ -123,7 +132,6 @@ def test_any_name_is_shown_as_it_is(tmp_path: Path, name: str) -> None:
     arms = arms_of(run(tmp_path / name), run(tmp_path / "b", model={"d_model": 64}))
     shown = name.replace("\n", " ") if len(name) <= 40 else "x" * 37 + "..."
     for figure in (draw_overlay(arms), draw_bits(arms)):
-        assert figure is not None
         assert image(figure, "png").startswith(b"\x89PNG")
         assert any(shown in str(element.text) for element in ET.fromstring(image(figure, "svg")).iter())
 

@@ -35,13 +35,13 @@ def test_the_table_holds_each_run_and_the_settings_that_differ(tmp_path: Path) -
     assert base["training"]["interval_bits"]["low"] == pytest.approx(1.4 / math.log(2))
     assert ablation["settings"] == {"model.n_heads": 1, "model.positions": "none"}
     row = page.row("base")
-    assert row[:5] == ["base", "7", "804,096", "90", "2 min 15 s"]
-    assert row[6] == "2.16402.0198 to 2.3083"
-    assert row[7] == "2.74112.7124 to 2.7638"
+    assert row[:4] == ["base", "2.74112.7124 to 2.7638", "2.16402.0198 to 2.3083", base["diagnosis"]]
+    assert row[4:8] == ["7", "804,096", "90", "2 min 15 s"]
     assert page.row("model.n_heads") == ["model.n_heads", "4", "1"]
     assert not [row for row in page.rows if row[0] in ("model.d_model", "training.seed")]
     assert "| `model.n_heads` | `4` | `1` |" in markdown
-    assert "| `base` | 7 | 804,096 | 90 | 2 min 15 s |" in markdown
+    assert "| `base` | 2.7411 (2.7124 to 2.7638) | 2.1640 (2.0198 to 2.3083) |" in markdown
+    assert "| 7 | 804,096 | 90 | 2 min 15 s |" in markdown
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted(FILES)
 
 
@@ -68,14 +68,38 @@ def test_a_run_that_has_not_finished_is_drawn_and_told(tmp_path: Path) -> None:
     table = write_overlay([made(tmp_path / "done"), young.path], tmp_path / "out")
     assert table["runs"][1]["held_out"] is None
     assert "young has not finished" in Page(tmp_path / "out").text
-    assert Page(tmp_path / "out").row("young")[6:8] == ["none", "none"]
+    assert Page(tmp_path / "out").row("young")[1:3] == ["none", "none"]
 
 
-def test_runs_without_a_number_have_one_picture(tmp_path: Path) -> None:
-    young = [new_run(tmp_path / name, training={"seed": i}).path for i, name in enumerate("ab")]
-    write_overlay(young, tmp_path / "out")
-    assert not (tmp_path / "out" / "bits.svg").exists()
-    assert "bits.svg" not in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+def test_what_was_not_measured_is_not_called_healthy(tmp_path: Path) -> None:
+    young = new_run(tmp_path / "young", training={"seed": 1})
+    table = write_overlay([made(tmp_path / "done"), young.path], tmp_path / "out")
+    done, begun = table["runs"]
+    assert begun["diagnosis"] == "not measured" == Page(tmp_path / "out").row("young")[3]
+    assert len(begun["not_measured"]) == 6
+    assert done["diagnosis"] == "overfitting; 4 of 6 not measured"  # few steps, short samples, no held-out text
+
+
+def test_a_copy_of_a_run_is_no_further_seed(tmp_path: Path) -> None:
+    paths = [made(tmp_path / "a"), made(tmp_path / "copy")]
+    table = write_overlay(paths, tmp_path / "out")
+    (arm,) = table["arms"]
+    assert (arm["arm"], arm["seeds"], arm["runs"]) == ("a, 2 of one seed", 1, 2)
+    assert (arm["held_out"]["finished_runs"], arm["held_out"]["sd_bits"]) == (1, None)
+    assert "Seeds" not in Page(tmp_path / "out").text
+    three = write_overlay([*paths, made(tmp_path / "b", 2.1, training={"seed": 1})], tmp_path / "out")["arms"][0]
+    assert (three["arm"], three["held_out"]["finished_runs"]) == ("a, 2 seeds", 2)
+    assert three["held_out"]["mean_bits"] == pytest.approx(2.0 / math.log(2))
+
+
+def test_a_report_that_is_replaced_leaves_no_picture_behind(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_overlay([made(tmp_path / "a"), made(tmp_path / "b", training={"seed": 1})], tmp_path / "out")
+    assert not caplog.messages
+    write_overlay(
+        [new_run(tmp_path / name, training={"seed": i}).path for i, name in enumerate("cd")], tmp_path / "out"
+    )
+    assert "held a report of several runs; it is replaced" in caplog.text
+    assert "no run has finished yet" in (tmp_path / "out" / "bits.svg").read_text(encoding="utf-8")
 
 
 def test_samples_stand_together_by_prompt(tmp_path: Path) -> None:
@@ -135,12 +159,18 @@ def test_what_may_not_be_compared_leaves_nothing_behind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("place", "told"),
-    [("a", "is a run, whose own report"), ("a/metrics.jsonl", "is a file"), ("full", "holds something else")],
+    [
+        ("a", "is a run, whose own report"),
+        ("a/metrics.jsonl", "is a file"),
+        ("full", "holds something else"),
+        ("folders", "holds something else"),
+    ],
 )
 def test_a_folder_in_use_is_refused(tmp_path: Path, place: str, told: str) -> None:
     paths = [made(tmp_path / "a"), made(tmp_path / "b", training={"seed": 1})]
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
+    (tmp_path / "folders" / "report.html").mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(RunError, match=told):
         write_overlay(paths, tmp_path / place)

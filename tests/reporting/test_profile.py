@@ -101,6 +101,11 @@ class TestFigures:
         default = inspect.signature(trained.Model.stream).parameters["temperature"].default
         assert figures(profile())["inference"]["temperature"] == default
 
+    def test_ids_and_the_cache_are_called_what_they_are(self) -> None:
+        rows = {row[0]: row for table in tables(figures(profile())) for row in table.rows}
+        assert rows["vocab_size"][2].startswith("Distinct ids")
+        assert "two embeddings" in rows["cache"][1]
+
     def test_are_json(self) -> None:
         json.dumps(figures(profile()), allow_nan=False)
 
@@ -170,6 +175,16 @@ def spoil_checkpoints(run: Path) -> None:
         weights.write_bytes(weights.read_bytes()[:-1])
 
 
+def put_folder(run: Path) -> None:
+    (run / "metrics.jsonl").unlink()
+    (run / "metrics.jsonl").mkdir()
+
+
+def log_seconds(run: Path, seconds: list[float]) -> None:
+    lines = [{"kind": "train", "step": i, "seconds": s} for i, s in enumerate(seconds, start=1)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], object], list[str]]] = {  # what is done, and what has to be named
     "no settings": (lambda run: (run / "run.toml").unlink(), ["run.toml", "is used in its place"]),
     "torn settings": (lambda run: (run / "run.toml").write_text("[model"), ["run.toml", "is used in its place"]),
@@ -179,6 +194,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], list[str]]] = {  # what is don
     "no metrics": (lambda run: (run / "metrics.jsonl").unlink(), ["metrics.jsonl is missing"]),
     "torn metrics": (lambda run: (run / "metrics.jsonl").write_text("{}\n"), ["metrics.jsonl is damaged: line 1"]),
     "odd metrics": (lambda run: (run / "metrics.jsonl").write_text('{"step": 1}\n'), ["metrics.jsonl is damaged"]),
+    "metrics of no time": (lambda run: log_seconds(run, [0.0, 0.0, 0.0]), ["metrics.jsonl is damaged", "stand still"]),
+    "metrics back in time": (lambda run: log_seconds(run, [2.0, 1.0]), ["metrics.jsonl is damaged", "backwards"]),
+    "metrics at no time": (lambda run: log_seconds(run, [1.0, math.nan]), ["metrics.jsonl is damaged"]),
+    "metrics in a folder": (put_folder, ["metrics.jsonl: Is a directory"]),
     "torn environment": (lambda run: (run / "environment.json").write_text("["), ["environment.json is damaged"]),
     "no text": (lambda run: (run / "corpus.json").unlink(), ["corpus.json"]),
     "odd text": (lambda run: (run / "corpus.json").write_text("{}"), ["corpus.json is damaged"]),
@@ -204,12 +223,18 @@ class TestRuns:
         assert titles[-1] == "Measured"
 
     def test_the_time_of_a_step_is_the_median_of_the_log(self, run_copy: Path) -> None:
-        seconds = [0.5, 1.0, 11.0, 12.0, 12.5]  # a validation fell into the third
-        lines = [{"kind": "train", "step": i, "seconds": s} for i, s in enumerate(seconds, start=1)]
-        (run_copy / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        log_seconds(run_copy, [0.5, 1.0, 11.0, 12.0, 12.5])  # a validation fell into the third
         found = profile_run(run_copy).measured
         assert found is not None
         assert (found.seconds_per_step, found.steps) == (0.5, 5)
+
+    def test_the_time_of_the_run_is_told_beside_that_of_its_steps(self, run_copy: Path) -> None:
+        log_seconds(run_copy, [0.5, 1.0, 11.0, 12.0, 12.5])
+        told = figures(profile_run(run_copy))
+        assert (told["training"]["trained_steps"], told["training"]["trained_seconds"]) == (5, 12.5)
+        rows = {row[0]: row[1] for table in tables(told) if table.title == "Training" for row in table.rows}
+        assert rows["time of all steps"].startswith("6.0 s, ")  # 12 steps at the median
+        assert rows["time of the run"].startswith("12.5 s for 5 steps, ")
 
     @pytest.mark.parametrize(("damage", "words"), DAMAGE.values(), ids=DAMAGE.keys())
     def test_of_a_damaged_one_the_rest_is_told(
@@ -221,7 +246,10 @@ class TestRuns:
         problems = "\n".join(found.problems)
         assert all(word in problems for word in words), problems
         assert all("\n" not in problem for problem in found.problems)
-        assert figures(found)["parameters"] == whole["parameters"]
+        told = figures(found)
+        assert told["parameters"] == whole["parameters"]
+        assert tables(told)
+        json.dumps(told, allow_nan=False)
 
     def test_without_any_tokenizer_the_text_tells_its_vocabulary(self, run_copy: Path) -> None:
         vocab_size = profile_run(run_copy).vocab_size
@@ -247,6 +275,7 @@ class TestRuns:
     def test_a_checkpoint_has_the_log_of_its_run(self, tiny_run: Path, run_copy: Path, tmp_path: Path) -> None:
         inside = profile_run(tiny_run / "checkpoints" / "best")
         assert inside.measured == profile_run(tiny_run).measured
+        assert inside.about.startswith("a checkpoint")
         (run_copy / "checkpoints" / "last").resolve().rename(tmp_path / "alone")
         alone = profile_run(tmp_path / "alone")
         assert (alone.measured, alone.problems) == (None, ())

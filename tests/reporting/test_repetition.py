@@ -59,15 +59,15 @@ def test_the_limit_leaves_one_of_a_hundred_beyond(passages: int, beyond: int) ->
 
 
 @pytest.mark.parametrize(
-    ("sample", "held_out", "told"),
+    ("samples", "held_out", "told"),
     [
-        (149, 20_000, "no sample has 150"),
-        (300, 14_999, "it takes 15,000 characters of held-out text"),
-        (0, 0, "no sample"),
+        ([149, 20], 20_000, "a sample of 150 characters, and the longest has 149"),
+        ([300], 14_999, "it takes 15,000 characters of held-out text"),
+        ([], 0, "no sample has been drawn yet"),
     ],
 )
-def test_what_is_too_short_is_told(sample: int, held_out: int, told: str) -> None:
-    measured = measure_repetition([random_text(sample, 0)], random_text(held_out, 1))
+def test_what_is_too_short_is_told(samples: list[int], held_out: int, told: str) -> None:
+    measured = measure_repetition([random_text(n, 0) for n in samples], random_text(held_out, 1))
     assert isinstance(measured, str)
     assert told in measured
 

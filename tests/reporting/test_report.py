@@ -15,11 +15,12 @@ from written_runs import CORPUS, EVALUATION, SETTINGS, TRAINING, VALIDATION, Pag
 
 from letterloom import accounting
 from letterloom.config import build_config, read_toml
-from letterloom.errors import LetterloomError, RunError
+from letterloom.errors import DataMismatchError, RunError
 from letterloom.reporting.markup import metric
+from letterloom.reporting.reading import read_run
 from letterloom.reporting.report import write_report
 from letterloom.runs.directory import RunDirectory
-from letterloom.text.tokenizers import CharacterTokenizer
+from letterloom.text.tokenizers import ByteTokenizer, CharacterTokenizer, Tokenizer
 
 FILES = ("loss.svg", "loss.png", "report.md", "report.html")
 HOSTILE = (
@@ -316,6 +317,8 @@ def test_the_command_repeats_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("environment.json", b"{"),
         ("tokenizer.json", None),
         ("tokenizer.json", b"{}"),
+        ("tokenizer.json", b"\x80"),
+        ("run.toml", b""),
         ("metrics.jsonl", b"{}\n"),
         ("metrics.jsonl", b"3\n"),
         ("metrics.jsonl", b"\xff\n"),
@@ -336,11 +339,55 @@ def test_a_missing_or_damaged_file_is_named_and_nothing_written(
         (run.path / name).unlink()
     else:
         (run.path / name).write_bytes(content)
-    with pytest.raises(LetterloomError) as told:
+    with pytest.raises(DataMismatchError) as told:
         write_report(run.path)
-    assert Path(name).name in str(told.value)
+    assert str(told.value).count(str(run.path / name)) == 1
+    assert "Error" not in str(told.value)
     assert "\n" not in str(told.value)
     assert not any((run.path / file).exists() for file in FILES)
+
+
+def test_a_folder_in_the_place_of_a_page_leaves_nothing_behind(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "romeo")
+    (run.path / "report.html").mkdir()
+    with pytest.raises(RunError, match=r"report.html is a folder"):
+        write_report(run.path)
+    assert [name for name in FILES if (run.path / name).exists()] == ["report.html"]
+
+
+@pytest.mark.parametrize("kept", [None, 0, 45])
+def test_a_log_that_ends_before_a_checkpoint_leaves_the_report_as_it_was(tmp_path: Path, kept: int | None) -> None:
+    run = finished_run(tmp_path / "romeo")
+    write_report(run.path)
+    run.checkpoint(90).mkdir(parents=True)
+    (run.checkpoints_folder / "last").symlink_to(run.checkpoint(90))
+    before = [(run.path / name).read_bytes() for name in FILES]
+    lines = run.metrics_file.read_text(encoding="utf-8").splitlines(keepends=True)
+    run.metrics_file.unlink()
+    if kept is not None:
+        run.metrics_file.write_text("".join(lines[:kept]), encoding="utf-8")
+    with pytest.raises(
+        DataMismatchError, match=r"metrics.jsonl ends at step \d+, but there is a checkpoint of step 90"
+    ):
+        write_report(run.path)
+    assert [(run.path / name).read_bytes() for name in FILES] == before
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "corpus", "per_character"),
+    [
+        (CharacterTokenizer("abc", end_of_text=True), {"ids": 71, "characters": 60, "records": {"kept": 10}}, 1.0),
+        (ByteTokenizer(end_of_text=True), {"ids": 131, "characters": 60, "records": {"kept": 10}}, 131 / 71),
+        (ByteTokenizer(end_of_text=True), {"ids": 122, "characters": 60, "sources": [{}, {}]}, 122 / 62),
+        (ByteTokenizer(), {"ids": 120, "characters": 60}, 2.0),
+    ],
+)
+def test_an_end_of_text_counts_as_a_character_that_is_guessed(
+    tmp_path: Path, tokenizer: Tokenizer, corpus: dict[str, Any], per_character: float
+) -> None:
+    run = new_run(tmp_path / "run", corpus={"sha256": "86c4" * 16, **corpus})
+    (run.path / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")
+    assert read_run(run.path).blind_nats == pytest.approx(per_character * math.log(tokenizer.vocab_size))
 
 
 def _nothing(path: Path) -> None:

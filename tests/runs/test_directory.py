@@ -88,7 +88,7 @@ class TestCreate:
     def test_a_damaged_file_is_named(self, tmp_path: Path, name: str, text: str) -> None:
         run = create(tmp_path)
         (tmp_path / name).write_text(text, encoding="utf-8")
-        with pytest.raises(RunError, match=name):
+        with pytest.raises(DataMismatchError, match=name):
             run.corpus() if name == "corpus.json" else run.environment()
 
     def test_a_damaged_tokenizer_is_named(self, tmp_path: Path) -> None:
@@ -100,8 +100,24 @@ class TestCreate:
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
         run = create(tmp_path)
         (tmp_path / "tokenizer.json").unlink()
-        with pytest.raises(RunError, match=r"tokenizer\.json"):
+        with pytest.raises(DataMismatchError, match=r"tokenizer\.json: No such file or directory; restore it"):
             run.tokenizer()
+
+    def test_a_log_that_is_a_folder_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "metrics.jsonl").mkdir()
+        with pytest.raises(DataMismatchError, match=r"cannot read .*metrics\.jsonl: Is a directory"):
+            RunDirectory(tmp_path).metrics()
+
+    @pytest.mark.parametrize(
+        ("text", "told"), [("", "it lacks model"), ("[model", "not valid TOML"), ("training = 3", "it lacks model")]
+    )
+    def test_damaged_settings_are_named_once(self, tmp_path: Path, text: str, told: str) -> None:
+        run = create(tmp_path)
+        run.config_file.write_text(text)
+        with pytest.raises(DataMismatchError, match=told) as caught:
+            run.config()
+        assert str(caught.value).count(str(run.config_file)) == 1
+        assert str(caught.value).endswith("restore it from a copy")
 
 
 class TestCheckpoints:
@@ -133,7 +149,7 @@ class TestMetrics:
     def test_a_damaged_line_is_told(self, tmp_path: Path, line: str) -> None:
         run = RunDirectory(tmp_path)
         run.metrics_file.write_text(f'{{"step": 1}}\n{line}\n{{"step": 3}}\n', encoding="utf-8")
-        with pytest.raises(RunError, match=r"metrics\.jsonl is damaged: line 2"):
+        with pytest.raises(DataMismatchError, match=r"metrics\.jsonl is damaged: line 2"):
             run.metrics()
 
     def test_trimming_drops_what_comes_after_the_step(self, tmp_path: Path) -> None:

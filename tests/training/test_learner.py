@@ -94,9 +94,10 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update() -> None:
     learner = Learner(config(), TOKENIZER.vocab_size)
     before = weights(learner)
     explode(learner)
-    with pytest.raises(NonFiniteError, match="gradient norm"):
+    with pytest.raises(NonFiniteError, match="gradient norm") as told:
         learner.update(*data(), 0, 1.0)
     assert all(torch.equal(p, before[n]) for n, p in learner.model.named_parameters())
+    assert "fp32" not in str(told.value)  # which it is
 
 
 def test_averaged_weights_follow_the_formula() -> None:

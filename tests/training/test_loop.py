@@ -192,6 +192,16 @@ def test_the_run_keeps_the_beginning_of_the_text_it_was_validated_on(tiny_run: P
     assert tiny_text.read_text(encoding="utf-8").endswith(kept)  # all of it, where it is short
 
 
+def test_kept_records_do_not_run_together(tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    records = {f"{first}{second}" for first in "abcdefgh" for second in "mnopqrst"}
+    names.write_text("\n".join(sorted(records)), encoding="utf-8")
+    kept = train(config(names, text={"records": "lines"}), tmp_path / "run").held_out()
+    assert kept is not None
+    assert len(found := kept.split()) == 7  # a tenth of 64, rounded up
+    assert set(found) < records
+
+
 def test_minutes_limit_the_run_and_the_decay_ends_with_it(tiny_text: Path, tmp_path: Path) -> None:
     limits = {"max_steps": None, "max_minutes": 0.01, "eval_interval": 10**6, "checkpoint_interval": 10**6}
     run = train(

@@ -1,6 +1,7 @@
 """What is measured against the closed forms, and what is remembered of it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from letterloom.accounting import Measured
 from letterloom.config import RunConfig, build_config
 from letterloom.errors import ResourceError
 from letterloom.reporting.profile.differences import UNEXPLAINED, compare
-from letterloom.training import estimates
+from letterloom.training import estimates, measurement
 from letterloom.training.estimates import step_seconds
 from letterloom.training.learner import Learner
 from letterloom.training.measurement import measure
@@ -94,6 +95,37 @@ def test_what_cannot_fit_is_refused_before_it_is_tried() -> None:
         measure(configuration({"d_model": 1_000_000, "n_layers": 1000}, {}, {}), 65)
 
 
+def test_what_takes_most_of_the_memory_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = CONFIGURATIONS["adamw"]
+    held = sum(accounting.training_memory(config, 65).values())
+    monkeypatch.setattr(accounting, "physical_memory", lambda: 2 * held)
+    assert measure(config, 65, 0.0, memory=False).steps == 2
+    monkeypatch.setattr(accounting, "physical_memory", lambda: 2 * held - 2)
+    with pytest.raises(ResourceError, match="at most half of the"):
+        measure(config, 65, 0.0, memory=False)
+
+
+@pytest.mark.parametrize(("longest", "batches"), [(1e-9, 0), (None, 1)], ids=["by its operations", "by the first"])
+def test_steps_of_minutes_are_not_measured(
+    monkeypatch: pytest.MonkeyPatch, longest: float | None, batches: int
+) -> None:
+    done: list[int] = []
+    update = Learner.update
+
+    def slow(*arguments: Any, **factor: Any) -> Any:
+        done.append(1)
+        if longest is None:
+            monkeypatch.setattr(measurement, "LONGEST_STEP", 0.0)
+        return update(*arguments, **factor)
+
+    monkeypatch.setattr(Learner, "update", slow)
+    if longest is not None:
+        monkeypatch.setattr(measurement, "LONGEST_STEP", longest)
+    with pytest.raises(ResourceError, match="a step takes"):
+        measure(CONFIGURATIONS["adamw"], 65, memory=False)
+    assert len(done) == batches
+
+
 class TestEstimates:
     @pytest.fixture
     def measured(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
@@ -103,7 +135,7 @@ class TestEstimates:
 
         def take(config: RunConfig, vocab_size: int) -> Measured:
             found.append(config)
-            return Measured(float(len(found)), 1, "a test", {}, disturbance=f"disturbed {len(found)}")
+            return Measured(float(len(found)), 1, "a test", {})
 
         monkeypatch.setattr(estimates, "_measure", take)
         return found
@@ -215,13 +247,27 @@ class TestEstimates:
         assert step_seconds({"a": CONFIGURATIONS["adamw"]}, 65) == {}
         assert "a cannot be measured here: too large" in caplog.messages
 
-    def test_what_disturbed_the_first_is_told(
-        self, measured: list[RunConfig], caplog: pytest.LogCaptureFixture
+    def test_on_a_busy_machine_that_is_told_once_and_nothing_is_kept(
+        self, measured: list[RunConfig], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        step_seconds({name: CONFIGURATIONS[name] for name in ("adamw", "sgd")}, 65)
-        assert [line for line in caplog.messages if "disturbed" in line] == [
-            "disturbed 1; `letterloom recipes --measure` measures again"
+        take, configs = estimates._measure, {name: CONFIGURATIONS[name] for name in ("adamw", "sgd")}
+        monkeypatch.setattr(estimates, "_measure", lambda *given: replace(take(*given), disturbance="busy"))
+        assert step_seconds(configs, 65) == {"adamw": 1.0, "sgd": 2.0}
+        assert [line for line in caplog.messages if "busy" in line] == [
+            "busy; they are not kept, so the next time measures again"
         ]
+        assert step_seconds(configs, 65) == {"adamw": 3.0, "sgd": 4.0}
+
+    def test_the_load_that_measuring_makes_itself_is_no_disturbance(
+        self, measured: list[RunConfig], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        take, configs = estimates._measure, {name: CONFIGURATIONS[name] for name in ("adamw", "sgd")}
+
+        def loaded(config: RunConfig, vocab_size: int) -> Measured:
+            return replace(take(config, vocab_size), disturbance="busy" if len(measured) == 2 else None)
+
+        monkeypatch.setattr(estimates, "_measure", loaded)
+        assert step_seconds(configs, 65) == step_seconds(configs, 65) == {"adamw": 1.0, "sgd": 2.0}
 
 
 def test_a_busy_machine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,15 +17,15 @@ def evaluate(
         trained.Protocol, Parameter(help="Windows that start cold, or 3/4 of the context kept.")
     ] = "blocks",
     split: Annotated[
-        trained.Split, Parameter(help="Which part of the run's own text, where no CORPUS is given.")
-    ] = "validation",
+        trained.Split | None, Parameter(help="Which part of the run's own text, in place of a CORPUS [validation].")
+    ] = None,
     unknown: Unknown = "error",
     device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Measure a model on the whole of a text, or without one on a split of the text it was trained with."""
     result = api.load(run, device).evaluate(corpus or None, protocol, unknown, split).to_json()
-    text = ", ".join(corpus) or f"{split} split"
+    text = ", ".join(corpus) or f"{split or 'validation'} split"
     if json:
         print_json(result | {"text": text})
     else:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -12,6 +13,8 @@ from letterloom.generation.terminal import escape_controls
 
 if TYPE_CHECKING:
     from letterloom.api import Run
+
+FOLDED = 12  # characters that a column of words keeps at least
 
 
 def print_run(run: "Run", as_json: bool) -> None:
@@ -45,24 +48,29 @@ def print_lines(lines: Mapping[str, str]) -> None:
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], columns: str = "") -> None:
     """A table as wide as the terminal; elsewhere as wide as it is, so that no word in it is broken.
 
-    `columns` has a letter for each: r for numbers, which are set to the right and never folded, else l.
+    `columns` has a letter for each: r for numbers, which are set to the right, else l. Numbers and the first column,
+    the names that one has to type, are never folded: where they do not fit, the terminal breaks the lines.
     """
-    sides = [side == "r" for side in columns or "l" * len(heads)]
+    shown = [tuple(map(escape_controls, row)) for row in rows]
+    numbers = [side == "r" for side in columns or "l" * len(heads)]
+    kept = [number or not place for place, number in enumerate(numbers)]
+    widest = [max(map(cell_len, cells)) for cells in zip(heads, *shown, strict=True)]
+    widths = [width if keep else FOLDED for width, keep in zip(widest, kept, strict=True)]
     table = Table(
         *(
-            Column(head, justify="right" if number else "left", overflow="fold", no_wrap=number)
-            for head, number in zip(heads, sides, strict=True)
+            Column(head, justify="right" if number else "left", overflow="fold", no_wrap=keep)
+            for head, number, keep in zip(heads, numbers, kept, strict=True)
         ),
         box=None,
         pad_edge=False,
         padding=(0, 2, 0, 0),
         header_style="dim",
     )
-    for row in rows:
-        table.add_row(*map(escape_controls, row))
+    for row in shown:
+        table.add_row(*row)
     console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = 1000  # the table takes what it needs of it
+    # Elsewhere than on a terminal the table takes what it needs of this.
+    console.width = max(console.width, sum(widths) + 2 * (len(widths) - 1)) if console.is_terminal else 1000
     console.print(table)
 
 

@@ -11,7 +11,7 @@ from letterloom.cli.arguments import Corpus, Json, WholeNumber
 from letterloom.cli.output import print_json, print_lines, print_table
 from letterloom.errors import DataMismatchError
 from letterloom.generation.terminal import escape_controls
-from letterloom.reporting.profile.figures import figures, write_profile
+from letterloom.reporting.profile.figures import figures, require_place, write_profile
 from letterloom.reporting.profile.tables import tables
 
 
@@ -31,6 +31,8 @@ def profile(
     Raises:
         DataMismatchError: after everything is told that can be: a file of the run is damaged.
     """
+    if out:
+        require_place(out)
     found = api.profile(name, corpus or None, vocab_size, measure)
     told = figures(found)
     files = {kind: str(file) for kind, file in write_profile(found, out).items()} if out else {}

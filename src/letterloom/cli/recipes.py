@@ -31,7 +31,7 @@ def recipes(
     if json:
         print_json({"recipes": found})
         return
-    heads = ("recipe", "parameters", "a step", "memory", "time a step", "steps", "in all")
+    heads = ("recipe", "parameters", "a step", "memory", "its time", "steps", "in all")
     print_table(heads, [_row(recipe) for recipe in found], "lrrrrrr")
     print("\nOf Tiny Shakespeare, its 65 characters, and its training split as an epoch; time here, of steps alone.\n")
     print_table(("recipe", "what it is"), [(recipe["name"], recipe["description"]) for recipe in found])

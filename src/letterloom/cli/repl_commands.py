@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -132,7 +132,10 @@ def _setting(name: str, takes: str, example: str, parse: Callable[[str], Any]) -
     option = _OPTIONS[name]
 
     def act(session: Session, value: Any) -> None:
-        session.set(**{option: value})
+        try:
+            session.set(**{option: value})
+        except ConfigError as error:  # which calls the option by its name in Python
+            raise ConfigError(str(error).replace(option, name, 1)) from None
         print_lines({name[1:]: shown(value)})
 
     flag = get_type_hints(GenerationOptions, include_extras=True)[option].__metadata__[-1]
@@ -179,7 +182,10 @@ COMMANDS = {
     "/repetition-penalty": _setting("/repetition-penalty", "a number or off", "1.2", _number_or_off(float, 1.0)),
     "/length": _setting("/length", "a whole number", "300", int),
     "/seed": _setting("/seed", "a whole number", "1", int),
-    "/stop": _setting("/stop", "words, strings in double quotes, or off", r'"\n\n" END', _strings),
+    "/stop": replace(
+        _setting("/stop", "words, strings in double quotes, or off", r'"\n\n" END', _strings),
+        help="End before any of these strings; they take the place of those set before.",
+    ),
     "/unknown": _setting("/unknown", " or ".join(get_args(trained.Unknown)), "skip", _choice),
     "/settings": Command(_settings, "Show the model and all settings."),
     "/save": Command(

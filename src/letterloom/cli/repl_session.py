@@ -75,11 +75,13 @@ class Session:
         """Write all prompts and texts to a file, each pair under a line that tells how it was drawn; how many.
 
         Raises:
-            ConfigError: there is nothing to save, or the file was there before the session.
+            ConfigError: there is nothing to save, or the path is a folder, or a file from before the session.
             LetterloomError: what `storage.write_file` raises.
         """
         if not self._turns:
             raise ConfigError("there is nothing to save yet")
+        if path.is_dir():
+            raise ConfigError(f"{path} is a folder; name a file in it")
         if path.exists() and path.resolve() not in self._saved:
             raise ConfigError(f"{path} exists, and was not saved in this session; choose another name, or remove it")
         text = "\n\n".join("".join(turn) for turn in self._turns) + "\n"

@@ -2,13 +2,13 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from letterloom import api
 from letterloom.cli.arguments import Json, RunName
-from letterloom.cli.output import print_json, print_lines
+from letterloom.cli.output import print_json, print_lines, print_table
 from letterloom.errors import ConfigError
 
 
@@ -56,7 +56,15 @@ def _report_several(paths: list[Path], out: Path, json: bool) -> None:
         return
     for note in table["notes"]:
         print(note)
+    heads = ("run", "held out, bits", "training text, bits", "diagnosis")
+    rows = [(row["run"], _bits(row["held_out"]), _bits(row["training"]), row["diagnosis"]) for row in table["runs"]]
+    print_table(heads, rows, "lrrl")
+    print()
     print_lines(places)
+
+
+def _bits(score: dict[str, Any] | None) -> str:
+    return f"{score['bits_per_character']:.4f}" if score else "none"
 
 
 def _places(folder: Path) -> dict[str, str]:

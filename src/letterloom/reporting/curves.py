@@ -63,6 +63,12 @@ class Curves:
     protocol: str | None  # of the last validation
 
     @property
+    def finite_losses(self) -> NDArray[np.float64]:
+        """All losses that are numbers, of batches and of validations."""
+        losses: NDArray[np.float64] = np.concatenate([self.losses, self.validation_losses])
+        return losses[np.isfinite(losses)]
+
+    @property
     def best(self) -> tuple[int, float] | None:
         """Step and nats per character of the best validation, where there is one."""
         finite = np.isfinite(self.validation_losses)
@@ -175,6 +181,9 @@ def draw_scales(axes: Axes, characters_per_step: float | None, shown: tuple[floa
     bits = axes.secondary_yaxis("right", functions=(_scale(1 / math.log(2)), _scale(math.log(2))))
     bits.set_ylabel("bits per character")
     scales = [axes, bits]
+    if shown[1] >= 10_000:  # a common factor would lie on the scale above
+        for scale in scales:
+            scale.yaxis.set_major_formatter(EngFormatter(sep=""))
     if characters_per_step:
         read = axes.secondary_xaxis("top", functions=(_scale(characters_per_step), _scale(1 / characters_per_step)))
         read.set_xlabel("characters read")
@@ -189,14 +198,14 @@ def draw_scales(axes: Axes, characters_per_step: float | None, shown: tuple[floa
 def nats_shown(curves: Curves) -> tuple[float, float]:
     """Limits of the picture: all but the steep beginning, which is what lies above the mean at 5 % of the run."""
     width = len(curves.losses) // SMOOTHING
-    losses = np.concatenate([curves.losses, curves.validation_losses])
-    if not np.isfinite(losses).any():
+    losses = curves.finite_losses
+    if not len(losses):
         return 0.0, 1.0
-    top = float(np.nanmax(losses))
+    bottom, top = float(losses.min()), float(losses.max())
     if width > 1:
         settled = running_mean(curves.losses, width)[len(curves.losses) // 20 :]
-        top = float(np.nanmax(np.concatenate([settled, curves.validation_losses])))
-    bottom = float(np.nanmin(losses))
+        shown = np.concatenate([settled, curves.validation_losses])
+        top = float(shown[np.isfinite(shown)].max(initial=bottom))
     margin = 0.05 * (top - bottom) or 0.05
     return bottom - margin, top + margin
 

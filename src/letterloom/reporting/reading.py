@@ -9,9 +9,9 @@ from typing import Any
 
 from letterloom import accounting
 from letterloom.config import RunConfig
-from letterloom.errors import ConfigError, DataMismatchError, RunError
+from letterloom.errors import DataMismatchError, RunError
 from letterloom.reporting.curves import Curves, read_curves
-from letterloom.runs.directory import RunDirectory, is_run
+from letterloom.runs.directory import RunDirectory, damage, is_run
 from letterloom.text.tokenizers import Tokenizer
 
 SPLITS = {"validation": "held out", "training": "training"}
@@ -51,6 +51,11 @@ class Sample:
     step: int
     prompt: str
     text: str
+
+    @property
+    def written(self) -> str:
+        """What the model wrote itself, without the prompt."""
+        return self.text.removeprefix(self.prompt)
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,8 @@ def read_run(path: Path) -> RunRecord:
     """Read a run directory.
 
     Raises:
-        RunError, DataMismatchError: `path` is no run directory, or a file in it is missing or damaged; it is named.
+        RunError: `path` is no run directory.
+        DataMismatchError: a file in it is missing or damaged; it is named.
     """
     if not is_run(path):
         raise RunError(
@@ -131,13 +137,14 @@ def read_run(path: Path) -> RunRecord:
     with _damage_in(run.metrics_file):
         metrics = run.metrics()
         curves, progress = read_curves(metrics), _progress(metrics)
+    _require_whole_log(run, progress)
     with _damage_in(run.config_file):
         config = run.config()
     with _damage_in(run.evaluation_file):
         scores = tuple(_scores(run.evaluation() or {}))
     tokenizer, corpus = run.tokenizer(), run.corpus()
     with _damage_in(run.path / "corpus.json"):
-        blind_nats = math.log(tokenizer.vocab_size) * corpus["ids"] / corpus["characters"]
+        blind_nats = math.log(tokenizer.vocab_size) * _ids_per_character(tokenizer, corpus)
         text_sha256 = str(corpus["sha256"])
     return RunRecord(
         directory=run,
@@ -153,6 +160,28 @@ def read_run(path: Path) -> RunRecord:
         samples=_samples(run, config.training.sample_prompts),
         held_out=run.held_out(),
     )
+
+
+def _require_whole_log(run: RunDirectory, progress: Progress | None) -> None:
+    """Every step is logged before a checkpoint holds it."""
+    last = run.linked("last")
+    saved = int(last.name[5:]) if last is not None and last.name[5:].isdecimal() else 0
+    logged = progress.step if progress else 0
+    if logged < saved:
+        raise DataMismatchError(
+            f"{run.metrics_file} ends at step {logged:,}, but there is a checkpoint of step {saved:,}: part of the log "
+            "is lost; restore it from a copy"
+        )
+
+
+def _ids_per_character(tokenizer: Tokenizer, corpus: dict[str, Any]) -> float:
+    """Ids of the text for each character that a loss counts; an end-of-text is one."""
+    if tokenizer.kind == "characters":
+        return 1.0
+    ends = 0
+    if tokenizer.end_of_text_id is not None:
+        ends = corpus["records"]["kept"] + 1 if "records" in corpus else len(corpus["sources"])
+    return float(corpus["ids"] / (corpus["characters"] + ends))
 
 
 def _progress(metrics: list[dict[str, Any]]) -> Progress | None:
@@ -187,7 +216,7 @@ def _read_sample(file: Path) -> str:
     try:
         return file.read_bytes().decode()  # not read_text: it would turn a carriage return into a newline
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"cannot read the sample {file}: {error}; remove it or restore it") from None
+        raise DataMismatchError(f"cannot read the sample {file}: {error}; remove it or restore it") from None
 
 
 @contextmanager
@@ -195,7 +224,5 @@ def _damage_in(file: Path) -> Iterator[None]:
     """Tell which file it is that does not hold what a run writes."""
     try:
         yield
-    except (ConfigError, DataMismatchError) as error:
-        raise RunError(f"{file} is damaged: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise RunError(f"{file} is damaged ({type(error).__name__}: {error}); restore it from a copy") from None
+        raise damage(file, error) from None

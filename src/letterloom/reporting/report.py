@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from letterloom import __version__, accounting, storage
+from letterloom.errors import RunError
 from letterloom.generation.terminal import escape_controls
 from letterloom.reporting import markup
 from letterloom.reporting.curves import Curves, draw_curves, image
@@ -14,6 +15,7 @@ from letterloom.reporting.diagnosis.finding import Finding
 from letterloom.reporting.page import inline, render
 from letterloom.reporting.reading import RunRecord, Sample, Score, read_run
 
+FILES = ("loss.svg", "loss.png", "report.md", "report.html")
 PICTURED = "Training and validation loss against steps"
 STEPS_SHOWN = 6
 SAMPLE_CHARACTERS_SHOWN = 1000
@@ -33,9 +35,12 @@ def write_report(path: Path) -> tuple[Finding, ...]:
         The diagnosis, which the report tells too.
 
     Raises:
-        RunError, DataMismatchError: `path` is no run directory, or a file in it is missing or damaged; it is named.
+        RunError: `path` is no run directory, or a folder lies where a file of the report belongs.
+        DataMismatchError: a file in it is missing or damaged; it is named.
     """
     run = read_run(path)
+    for folder in (path / name for name in FILES if (path / name).is_dir()):
+        raise RunError(f"{folder} is a folder where the report has a file; move it away")
     findings = diagnose(run)
     figure = draw_curves(run.curves)
     svg = image(figure, "svg")

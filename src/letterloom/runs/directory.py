@@ -9,7 +9,7 @@ from typing import Any
 
 from letterloom import storage
 from letterloom.config import RunConfig, build_config, read_toml, to_toml
-from letterloom.errors import DataMismatchError, RunError
+from letterloom.errors import ConfigError, DataMismatchError, RunError
 from letterloom.text.tokenizers import Tokenizer, tokenizer_from_json
 
 LOCK = ".lock"
@@ -17,7 +17,10 @@ LOCK = ".lock"
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """Paths and small files of one run. `run.toml` is written last, so where it is, the others are too."""
+    """Paths and small files of one run. `run.toml` is written last, so where it is, the others are too.
+
+    What reads a file raises DataMismatchError, naming it, where it is missing, damaged or cannot be read.
+    """
 
     path: Path
 
@@ -81,19 +84,28 @@ class RunDirectory:
 
     def config(self) -> RunConfig:
         """The run's settings, every one of which was written: an emptied file is no run of default settings."""
-        written = read_toml(self.config_file)
+        try:
+            written = read_toml(self.config_file)
+        except ConfigError as error:  # which names the file
+            raise DataMismatchError(f"{error}; restore it from a copy") from None
         lacking = sorted(set(RunConfig.model_fields) - set(written))
         if lacking:
-            told = f"{self.config_file} is damaged: it lacks {', '.join(lacking)}"
-            raise DataMismatchError(f"{told}; restore it from a copy")
-        return build_config(written)
+            raise damage(self.config_file, f"it lacks {', '.join(lacking)}")
+        try:
+            return build_config(written)
+        except ConfigError as error:
+            raise damage(self.config_file, str(error)) from None
 
     def tokenizer(self) -> Tokenizer:
         """The run's tokenizer."""
+        file = self.path / "tokenizer.json"
+        written = _read(file)
         try:
-            return tokenizer_from_json(self._read("tokenizer.json"))
+            return tokenizer_from_json(written.decode())
+        except UnicodeDecodeError:
+            raise damage(file, "it is not UTF-8") from None
         except DataMismatchError as error:
-            raise DataMismatchError(f"{self.path / 'tokenizer.json'}: {error}") from None
+            raise DataMismatchError(f"{file}: {error}") from None
 
     def corpus(self) -> dict[str, Any]:
         """What `corpus.json` tells of the text."""
@@ -111,7 +123,7 @@ class RunDirectory:
         """The lines of the metrics log; a last line that a kill cut short is left out."""
         if not self.metrics_file.exists():
             return []
-        lines = self.metrics_file.read_bytes().split(b"\n")[:-1]  # after the last newline: nothing, or a torn line
+        lines = _read(self.metrics_file).split(b"\n")[:-1]  # after the last newline: nothing, or a torn line
         return [self._event(number, line) for number, line in enumerate(lines, start=1)]
 
     def trim_metrics(self, step: int) -> None:
@@ -177,23 +189,31 @@ class RunDirectory:
                 return event
         except (ValueError, TypeError, KeyError):
             pass
-        raise RunError(
+        raise DataMismatchError(
             f"{self.metrics_file} is damaged: line {number} is not an event; remove that line, or restore the file"
         )
-
-    def _read(self, name: str) -> str:
-        try:
-            return (self.path / name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RunError(f"cannot read {self.path / name}: {error}") from None
 
     def _read_json(self, name: str) -> dict[str, Any]:
         value = None
         with suppress(ValueError):
-            value = json.loads(self._read(name))
+            value = json.loads(_read(self.path / name))
         if not isinstance(value, dict):
-            raise RunError(f"{self.path / name} is damaged: it is not a JSON object; restore it from a copy")
+            raise damage(self.path / name, "it is not a JSON object")
         return value
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataMismatchError(f"cannot read {file}: {error.strerror}; restore it from a copy") from None
+
+
+def damage(file: Path, reason: str | Exception) -> DataMismatchError:
+    """The error of a file that a run wrote otherwise; an exception is one that reading its values raised."""
+    if isinstance(reason, Exception):
+        reason = f"it has no {reason}" if isinstance(reason, KeyError) else f"it holds another kind of value ({reason})"
+    return DataMismatchError(f"{file} is damaged: {reason}; restore it from a copy")
 
 
 def is_run(path: Path) -> bool:

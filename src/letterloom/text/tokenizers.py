@@ -252,8 +252,8 @@ def unknown_character(character: str, place: str, tokenizer: Tokenizer) -> Unkno
     """The error for a character outside the vocabulary, found at `place`."""
     return UnknownCharacterError(
         f"{character!r} (U+{ord(character):04X}) at {place} is not in the vocabulary; "
-        f"--unknown skip leaves such characters out, --unknown replace puts {tokenizer.replacement!r} in their place "
-        "(now: --unknown error)"
+        "the option `unknown` (now: error) set to skip leaves such characters out, "
+        f"set to replace puts {tokenizer.replacement!r} in their place"
     )
 
 

@@ -29,7 +29,8 @@ log = logging.getLogger("letterloom")
 def step_seconds(configs: Mapping[str, RunConfig], vocab_size: int, again: bool = False) -> dict[str, float]:
     """Seconds of a training step of each configuration, by its name; one that cannot be measured is told and left out.
 
-    What was measured stays in the cache, under a key of the machine, the versions and the settings.
+    What was measured stays in the cache, under a key of the machine, the versions and the settings; but times that
+    other work on this machine may have made longer do not.
 
     Args:
         configs: What to measure, by name.
@@ -51,7 +52,8 @@ def step_seconds(configs: Mapping[str, RunConfig], vocab_size: int, again: bool 
             continue
         known[keys[name]] = measured.seconds_per_step
         if measured.disturbance and place == 1:  # later ones find the load that this makes
-            log.warning("%s; `letterloom recipes --measure` measures again", measured.disturbance)
+            log.warning("%s; they are not kept, so the next time measures again", measured.disturbance)
+            kept = False
         kept = kept and _keep(file, known)
     return {name: known[key] for name, key in keys.items() if key in known}
 

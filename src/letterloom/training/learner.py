@@ -128,10 +128,11 @@ class Learner:
         """Stop before the update that would spread a NaN; an fp16 overflow is the scaler's to handle."""
         if np.isfinite(loss) and (np.isfinite(gradient_norm) or self.scaler.is_enabled()):
             return
+        precise = "" if self.config.training.precision == "fp32" else ", or use training.precision fp32"
         with self.ranks.alike():  # all have the same numbers
             raise NonFiniteError(
-                f"step {step + 1}: loss {loss}, gradient norm {gradient_norm}; stopped before the update, "
-                "checkpoints are good; lower optimizer.learning_rate or gradient_clip, or use training.precision fp32"
+                f"step {step + 1}: loss {loss}, gradient norm {gradient_norm}; stopped before the update, which no "
+                f"checkpoint has in it; lower optimizer.learning_rate or gradient_clip{precise}"
             )
 
 

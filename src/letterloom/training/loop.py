@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from letterloom import accounting, storage
@@ -93,7 +94,9 @@ def _created(run: RunDirectory, config: RunConfig, ranks: Ranks) -> Iterator[Cor
     require_all(run, corpus, config, ranks)
     with run.locked():
         run.require_free()  # another process may have come first
-        held_out = corpus.tokenizer.decode(corpus.validation[:HELD_OUT_KEPT])
+        kept = corpus.validation[:HELD_OUT_KEPT]
+        texts = np.split(kept, np.flatnonzero(kept == corpus.tokenizer.end_of_text_id))  # they would run together
+        held_out = "\n".join(map(corpus.tokenizer.decode, texts))
         run.create(config, corpus.tokenizer, corpus.description, _environment(config, ranks), held_out)
         yield corpus
 
@@ -293,7 +296,5 @@ class _Training:
         return "\n".join([*lines, *description["notes"]])
 
     def _farewell(self, number: int) -> str:
-        return (
-            f"stopped by {signal.Signals(number).name} after step {self.position.step:,}; everything is saved, "
-            f"continue with `letterloom resume {self.run.path}`"
-        )
+        done = f"stopped by {signal.Signals(number).name} after step {self.position.step:,}; everything is saved"
+        return f"{done}, continue with `letterloom resume {self.run.path}`"

@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 from letterloom import accounting
 from letterloom.accounting import Measured
 from letterloom.config import RunConfig
+from letterloom.errors import ResourceError
 from letterloom.runs.environment import describe_environment
 from letterloom.text.batches import batch
 from letterloom.training.hardware import AUTOCAST, out_of_memory_told
@@ -30,6 +31,8 @@ from letterloom.training.products import ConvolvedLinear
 
 LEAST_STEPS = 2
 BUSY = 0.5  # load a core from which on other work is told of
+LONGEST_STEP = 20.0  # seconds, and
+LARGEST_SHARE = 0.5  # of the device's memory: what measuring may take of a machine that has other work
 PRODUCT_SIZE = {"cpu": 1024, "mps": 4096, "cuda": 8192}  # of the square product that counts as the machine's speed
 
 
@@ -46,16 +49,25 @@ def measure(config: RunConfig, vocab_size: int, seconds: float = 1.5, memory: bo
         memory: Measure memory too, which takes two more steps.
 
     Raises:
-        ResourceError: the model does not fit the memory.
+        ResourceError: the model takes more than half of the memory, or a step longer than 20 seconds.
     """
     device = torch.device(config.training.device)
     disturbance = _busy()
-    available = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None
-    accounting.require_memory(config.model, vocab_size, config.optimizer, config.training.micro_batch(), available)
+    memory_here = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else accounting.physical_memory()
+    accounting.require_memory(config.model, vocab_size, config.optimizer, config.training.micro_batch(), memory_here)
+    held = sum(accounting.training_memory(config, vocab_size).values())
+    if held > LARGEST_SHARE * memory_here:
+        raise ResourceError(
+            f"training holds {held / 1e9:,.1f} GB, and measuring takes at most half of the {memory_here / 1e9:,.1f} GB "
+            "here"
+        )
+    flops = config.training.batch_size * accounting.training_flops(
+        config.model, vocab_size, config.model.context_length
+    )
     with _threads(config.training.threads or 1), out_of_memory_told(config):
         learner = Learner(config, vocab_size)
         step = _steps(learner, vocab_size)
-        times, flops_per_second = _times(step, config, seconds)
+        times, flops_per_second = _times(step, config, seconds, flops)
         return Measured(
             seconds_per_step=statistics.median(times),
             steps=len(times),
@@ -90,11 +102,18 @@ def _steps(learner: Learner, vocab_size: int) -> Callable[[], object]:
     return step
 
 
-def _times(step: Callable[[], object], config: RunConfig, seconds: float) -> tuple[list[float], float]:
-    """Seconds of each step, and the speed of a large product (operations a second), which is gone afterwards."""
+def _times(step: Callable[[], object], config: RunConfig, seconds: float, flops: int) -> tuple[list[float], float]:
+    """Seconds of each step, and the speed of a large product (operations a second), which is gone afterwards.
+
+    Raises:
+        ResourceError: a step, of so many operations, would take too long, or the first one did.
+    """
     device = torch.device(config.training.device)
     product, product_flops = _large_product(config)
-    step(), product()  # the first ones take memory and choose kernels
+    product()  # the first ones take memory and choose kernels
+    _require_short(_seconds(product, device) * flops / product_flops)
+    first = _seconds(step, device)
+    _require_short(0.0 if config.training.compile else first)
     steps: list[float] = []
     products: list[float] = []
     while len(steps) < LEAST_STEPS or sum(steps) < seconds:
@@ -102,6 +121,13 @@ def _times(step: Callable[[], object], config: RunConfig, seconds: float) -> tup
         while not products or sum(products) < min(sum(steps), seconds):
             products.append(_seconds(product, device))
     return steps, product_flops / statistics.median(products)
+
+
+def _require_short(step_seconds: float) -> None:
+    if step_seconds > LONGEST_STEP:
+        raise ResourceError(
+            f"a step takes {step_seconds:,.0f} s or more, and measuring does steps of up to {LONGEST_STEP:g} s"
+        )
 
 
 def _large_product(config: RunConfig) -> tuple[Callable[[], object], int]:

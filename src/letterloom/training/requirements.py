@@ -1,5 +1,6 @@
 """What has to hold before a run may begin: enough text, memory and disk; checked before anything is written."""
 
+import logging
 import shutil
 
 import torch
@@ -7,14 +8,17 @@ import torch
 from letterloom import accounting
 from letterloom.config import RunConfig
 from letterloom.errors import ConfigError, CorpusError, ResourceError
+from letterloom.reporting.profile.figures import planned_steps
 from letterloom.runs.directory import RunDirectory
-from letterloom.text.batches import require_length
+from letterloom.text.batches import require_length, steps_per_epoch
 from letterloom.text.encoding import Corpus, strange_characters
 from letterloom.training.ranks import Ranks
 
+log = logging.getLogger("letterloom")
+
 
 def require_all(run: RunDirectory, corpus: Corpus, config: RunConfig, ranks: Ranks) -> None:
-    """Check everything that one rank can, for all.
+    """Check everything that one rank can, for all; tell where intervals are so long that a kill would cost all.
 
     Raises:
         CorpusError: a split is too short.
@@ -50,3 +54,22 @@ def require_all(run: RunDirectory, corpus: Corpus, config: RunConfig, ranks: Ran
             f"{run.path}: {free:,} bytes are free and its checkpoints need about {needed:,}; free some, choose "
             "another --out, or make the model smaller"
         )
+    _tell_long_intervals(config, len(corpus.train))
+
+
+def _tell_long_intervals(config: RunConfig, training_ids: int) -> None:
+    """Say so where a run, whose length is known in steps, ends before its first validation (which saves too)."""
+    training, steps = config.training, planned_steps(config, training_ids)
+    unit, told = 1.0, f"{training.eval_interval:,} {training.interval_unit}"
+    if training.interval_unit == "epochs":
+        unit = steps_per_epoch(training_ids, training.batch_size, config.model.context_length)
+        told += f" ({training.eval_interval * unit:,.0f} steps)"
+    if steps is None or training.eval_interval * unit <= steps:
+        return
+    what = "validated" if training.checkpoint_interval * unit <= steps else "validated or saved"
+    log.warning(
+        "nothing is %s before the end: training.eval_interval is %s, and the run has %s steps",
+        what,
+        told,
+        f"{steps:,.0f}",
+    )

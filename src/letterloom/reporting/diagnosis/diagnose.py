@@ -4,12 +4,13 @@ import lzma
 import math
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from letterloom.config import RunConfig
 from letterloom.reporting.curves import Curves, running_mean
-from letterloom.reporting.diagnosis.finding import Evidence, Finding, calmer, judged, longer, not_measured
+from letterloom.reporting.diagnosis.finding import Evidence, Finding, calmer, judged, longer, not_measured, resumed
 from letterloom.reporting.diagnosis.repetition import STRETCH, measure_repetition
 from letterloom.reporting.diagnosis.spikes import BEFORE, find_spikes
 from letterloom.reporting.diagnosis.trend import (
@@ -37,17 +38,22 @@ NOTICED = 0.1  # of a passage; less than that a reader takes for style
 
 
 def diagnose(run: RunRecord) -> tuple[Finding, ...]:
-    """Look for every failure mode; what was found comes first."""
+    """Look for every failure mode; what was found comes first, and of a run that diverged nothing else is told."""
     trained, held_out = run.score("training"), run.score("held out")
-    findings = (
-        divergence(run.curves, run.blind_nats, run.config),
+    stopped = None if run.scores else run.directory.path
+    diverged = divergence(run.curves, run.blind_nats, run.config)
+    others: tuple[Finding, ...] = (
         loss_spikes(run.curves, run.config),
-        undertraining(run.curves, trained, run.held_out, run.blind_nats, run.config),
+        undertraining(run.curves, trained, run.held_out, run.blind_nats, run.config, stopped),
         overfitting(run.curves, trained, held_out),
         memorised_text(run.curves, trained, held_out, run.held_out),
-        repetition([sample.text for sample in run.final_samples], run.held_out),
+        repetition([sample.written for sample in run.final_samples], run.held_out),
     )
-    return tuple(sorted(findings, key=lambda finding: ("found", "not found", "not measured").index(finding.verdict)))
+    if diverged.verdict == "found":
+        others = tuple(not_measured(other.failure, "the training diverged, which comes first") for other in others)
+    return tuple(
+        sorted((diverged, *others), key=lambda finding: ("found", "not found", "not measured").index(finding.verdict))
+    )
 
 
 def divergence(curves: Curves, blind_nats: float, config: RunConfig) -> Finding:
@@ -57,16 +63,20 @@ def divergence(curves: Curves, blind_nats: float, config: RunConfig) -> Finding:
     if lost:
         reason = f"{lost:,} of the logged losses are not finite"
         return judged(True, failure, reason, {"losses_not_finite": lost}, calmer(config))
-    if len(losses) < FEWEST_STEPS:
-        return not_measured(failure, _too_few(curves))
     width, tail = max(FEWEST_STEPS // 10, len(losses) // 100), len(losses) // 20
     level = running_mean(losses, width)
-    noise = batch_noise(
-        losses[: max(FEWEST_STEPS, int(level.argmin()))]
-    )  # before any divergence, which is noisy itself
+    if len(losses) and level.max() > DRIVEN_AWAY * blind_nats:
+        highest, step = float(losses.max()), int(curves.steps[np.isfinite(curves.losses)][losses.argmax()])
+        reason = f"the training loss rose to {highest:,.2f} nats, at step {step:,}; guessing blindly costs"
+        evidence: Evidence = {"highest_nats": highest, "highest_step": step, "blind_guessing_nats": blind_nats}
+        return judged(True, failure, f"{reason} {blind_nats:.2f}", evidence, calmer(config))
+    if len(losses) < FEWEST_STEPS:
+        return not_measured(failure, _too_few(curves))
+    before = max(FEWEST_STEPS, int(level.argmin()))  # any divergence, which is noisy itself
+    noise = batch_noise(losses[:before])
     doubt = SURE * noise * math.hypot(width**-0.5, MEDIAN * tail**-0.5)  # about the lowest level and the last
     highest, lowest, last = float(level.max()), float(level.min()), final_level(curves)
-    evidence: Evidence = {
+    evidence = {
         "blind_guessing_nats": blind_nats,
         "highest_level_nats": highest,
         "lowest_level_nats": lowest,
@@ -74,12 +84,11 @@ def divergence(curves: Curves, blind_nats: float, config: RunConfig) -> Finding:
         "batch_noise_nats": noise,
         "losses_not_finite": 0,
     }
-    diverged = highest > DRIVEN_AWAY * blind_nats or last - lowest > max(LOST, doubt)
     reason = (
-        f"the training loss was {highest:.2f} nats at its highest, {lowest:.2f} at its lowest, {last:.2f} at the end; "
-        f"guessing blindly costs {blind_nats:.2f}"
+        f"averaged over {width} batches, the training loss was {highest:.2f} nats at its highest, {lowest:.2f} at its "
+        f"lowest, {last:.2f} at the end; guessing blindly costs {blind_nats:.2f}"
     )
-    return judged(diverged, failure, reason, evidence, calmer(config))
+    return judged(last - lowest > max(LOST, doubt), failure, reason, evidence, calmer(config))
 
 
 def loss_spikes(curves: Curves, config: RunConfig) -> Finding:
@@ -116,18 +125,21 @@ def loss_spikes(curves: Curves, config: RunConfig) -> Finding:
 
 
 def undertraining(
-    curves: Curves, trained: Score | None, held_out: str | None, blind_nats: float, config: RunConfig
+    curves: Curves,
+    trained: Score | None,
+    held_out: str | None,
+    blind_nats: float,
+    config: RunConfig,
+    stopped: Path | None = None,
 ) -> Finding:
     """Training text that costs more than counting characters or pairs would, or a loss that still falls steeply.
 
     How it falls decides at a constant learning rate alone: a rate that decays makes it fall by itself, and faster than
-    more steps would.
+    more steps would. `stopped` is the run itself where it has not reached its end.
     """
     failure = "undertraining"
     if len(finite(curves.losses)) < FEWEST_STEPS:
         return not_measured(failure, _too_few(curves))
-    if finite(curves.losses).max() > DRIVEN_AWAY * blind_nats:
-        return not_measured(failure, "the training diverged")
     if not held_out:
         return not_measured(failure, NO_TEXT)
     single, both = _entropy(held_out, 1), _entropy(held_out, 2)
@@ -139,7 +151,7 @@ def undertraining(
     loss = min(final_level(curves), trained.nats if trained else math.inf)
     way = (blind_nats - loss) / (blind_nats - single) if blind_nats > single else 1.0
     told = f"a character of training text costs {loss:.2f} nats, and guessing blindly {blind_nats:.2f}"
-    remedy = longer(config, int(curves.steps[-1]))
+    remedy = resumed(stopped) if stopped else longer(config, int(curves.steps[-1]))
     if loss >= single:
         reason = f"{told}: {100 * max(0.0, way):.0f} % of the way to what its frequency alone would give, {single:.2f}"
         if config.optimizer.name == "sgd":

@@ -1,7 +1,9 @@
 """What a diagnosis says of one failure mode, and the settings that help against it."""
 
 import math
+import shlex
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from letterloom.config import RunConfig
@@ -58,6 +60,11 @@ def calmer(config: RunConfig) -> str:
         f"`--optimizer.warmup-steps {max(100, 2 * optimizer.warmup_steps)}`",
     ]
     return f"Take smaller steps: {', '.join(settings)}"
+
+
+def resumed(path: Path) -> str:
+    """What ends a run that has stopped early."""
+    return f"Let it go on to its end: `letterloom resume {shlex.quote(str(path))}`"
 
 
 def longer(config: RunConfig, steps: int) -> str:

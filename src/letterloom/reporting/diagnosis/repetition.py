@@ -46,8 +46,13 @@ def measure_repetition(samples: Sequence[str], held_out: str) -> Repetition | st
     mean over the samples is held against it, so a single odd sample of many decides nothing.
     """
     long_enough = [sample for sample in samples if len(sample) >= SHORTEST_PASSAGE]
+    if not samples:
+        return "no sample has been drawn yet"
     if not long_enough:
-        return f"no sample has {SHORTEST_PASSAGE} characters; raise --training.sample-characters"
+        return (
+            f"it takes a sample of {SHORTEST_PASSAGE} characters, and the longest has {max(map(len, samples))}: raise "
+            "--training.sample-characters, unless the texts end by themselves"
+        )
     characters = min(min(map(len, long_enough)), len(held_out) // PASSAGES)
     if characters < SHORTEST_PASSAGE:
         least = PASSAGES * SHORTEST_PASSAGE

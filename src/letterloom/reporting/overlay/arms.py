@@ -18,12 +18,28 @@ SEED = "training.seed"
 class Arm:
     """Runs that differ in the seed alone."""
 
-    label: str
+    name: str  # of the first
     runs: tuple[RunRecord, ...]
 
+    @property
+    def label(self) -> str:
+        """The name, and how many runs stand behind it."""
+        if len(self.runs) == 1:
+            return self.name
+        return f"{self.name}, {self.seeds} seeds" if self.seeds > 1 else f"{self.name}, {len(self.runs)} of one seed"
+
+    @property
+    def seeds(self) -> int:
+        """Different ones; a copy of a run has none of its own."""
+        return len({run.config.training.seed for run in self.runs})
+
     def bits(self, split: str) -> list[float]:
-        """The final bits per character of each finished run."""
-        return [score.bits for run in self.runs if (score := run.score(split)) is not None]
+        """The final bits per character of the finished runs, of each seed the first."""
+        found: dict[int, float] = {}
+        for run in self.runs:
+            if (score := run.score(split)) is not None:
+                found.setdefault(run.config.training.seed, score.bits)
+        return list(found.values())
 
 
 def read_runs(paths: Sequence[Path]) -> dict[str, RunRecord]:
@@ -51,10 +67,7 @@ def group(runs: dict[str, RunRecord]) -> list[Arm]:
     for name, run in runs.items():
         settings = {key: value for key, value in _settings(run).items() if key != SEED}
         found.setdefault(repr(settings), []).append(name)
-    return [
-        Arm(names[0] if len(names) == 1 else f"{names[0]}, {len(names)} seeds", tuple(runs[name] for name in names))
-        for names in found.values()
-    ]
+    return [Arm(names[0], tuple(runs[name] for name in names)) for names in found.values()]
 
 
 def differing_settings(runs: Sequence[RunRecord]) -> list[str]:
@@ -78,10 +91,11 @@ def notes(runs: dict[str, RunRecord]) -> list[str]:
         found.append("The validations during training were on parts of different length; the final numbers were not.")
     if not same_batches(records):
         found.append("The batches differ, so the curves are drawn against characters read, not steps.")
-    for arm in group(runs):
-        seeds = [run.config.training.seed for run in arm.runs]
-        if len(set(seeds)) < len(seeds):
-            found.append(f"{arm.label}: some have the same seed too; they are no independent measurements.")
+    found += [
+        f"{arm.label}: some have the same seed too; of each seed the first counts."
+        for arm in group(runs)
+        if arm.seeds < len(arm.runs)
+    ]
     return found
 
 

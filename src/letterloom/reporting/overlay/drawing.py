@@ -33,10 +33,11 @@ def draw_overlay(arms: Sequence[Arm]) -> Figure:
         columns = 1 if max(len(arm.label) for arm in arms) > 24 else 2
         figure = Figure(figsize=(5.8, 3.7 + 0.2 * -(-len(arms) // columns)), layout="constrained")
         axes = figure.add_subplot()
+        shown = _shown(runs)
         for i, arm in enumerate(arms):
-            _draw_arm(axes, arm, i, by_step)
+            _draw_arm(axes, arm, i, by_step, shown[1])
         rates = [run.curves.characters_per_step for run in runs if run.curves.characters_per_step]
-        draw_scales(axes, rates[0] if by_step and rates else None, _shown(runs))
+        draw_scales(axes, rates[0] if by_step and rates else None, shown)
         if not by_step:
             axes.set_xlabel("characters read")
             axes.xaxis.set_major_formatter(EngFormatter(sep="\N{NO-BREAK SPACE}"))
@@ -47,14 +48,13 @@ def draw_overlay(arms: Sequence[Arm]) -> Figure:
     return figure
 
 
-def draw_bits(arms: Sequence[Arm]) -> Figure | None:
-    """Final bits per character, training text (hollow) against held-out text (full); None where no run has finished.
+def draw_bits(arms: Sequence[Arm]) -> Figure:
+    """Final bits per character, training text (hollow) against held-out text (full).
 
-    Of one run with its 95 % interval; of several seeds with the mean, and a bar from the least to the greatest.
+    Of one run with its 95 % interval; of several seeds with the mean, and a bar from the least to the greatest. Where
+    no run has finished the picture says so.
     """
     finished = [(i, arm) for i, arm in enumerate(arms) if arm.bits("held out")]
-    if not finished:
-        return None
     with matplotlib.style.context(["default", STYLE]):
         figure = Figure(figsize=(5.8, 1.0 + 0.45 * len(finished)), layout="constrained")
         axes = figure.add_subplot()
@@ -67,7 +67,9 @@ def draw_bits(arms: Sequence[Arm]) -> Figure | None:
             axes.annotate(f"{means[-1]:.3f}", (means[-1], row), (0, 7), textcoords="offset points", ha="center")
         axes.set_yticks(range(len(finished)), [_label(arm) for _, arm in finished], color=COLOURS["ink"])
         axes.set_ylim(len(finished) - 0.5, -0.7)
-        axes.set_xlim(left=0)
+        if not finished:
+            axes.text(0.5, 0.5, "no run has finished yet", ha="center", va="center", transform=axes.transAxes)
+        axes.margins(x=0.08)  # near the data: runs worth comparing often differ in the third digit
         axes.set_xlabel("bits per character: hollow training text, full held-out text")
         axes.xaxis.set_major_locator(MaxNLocator(7))
         axes.grid(visible=True, axis="x")
@@ -78,22 +80,26 @@ def draw_bits(arms: Sequence[Arm]) -> Figure | None:
 
 def _shown(runs: Sequence[RunRecord]) -> tuple[float, float]:
     """Limits of the picture, in nats: the runs' own, but for what was driven away and would press the others flat."""
-    begun = [run for run in runs if np.isfinite([*run.curves.losses, *run.curves.validation_losses]).any()]
+    begun = [run for run in runs if len(run.curves.finite_losses)]
     if not begun:
         return 0.0, 1.0
-    lowest = min(float(np.nanmin([*run.curves.losses, *run.curves.validation_losses])) for run in begun)
+    lowest = min(float(run.curves.finite_losses.min()) for run in begun)
     highest, limit = max(nats_shown(run.curves)[1] for run in begun), DRIVEN_AWAY * runs[0].blind_nats
     top = min(highest, limit) if lowest < limit else highest
     return lowest - 0.05 * (top - lowest), top
 
 
-def _draw_arm(axes: Axes, arm: Arm, number: int, by_step: bool) -> None:
+def _draw_arm(axes: Axes, arm: Arm, number: int, by_step: bool, top: float) -> None:
     colour, line = RUN_COLOURS[number % len(RUN_COLOURS)], LINES[number // len(RUN_COLOURS) % len(LINES)]
     for run in arm.runs:
         losses = running_mean(run.curves.losses, max(1, len(run.curves.losses) // SMOOTHING))
         axes.plot(_places(run.curves, run.curves.steps, by_step), losses, color=colour, linewidth=0.8, alpha=0.6)
     steps, losses = _shared_validations(arm)
-    label = _label(arm) if len(steps) else f"{_label(arm)} (not validated yet)"
+    label = _label(arm)
+    if not len(steps):
+        label += " (not validated yet)"
+    elif not (losses.mean(axis=0) <= top).any():
+        label += " (above the picture)"
     places = _places(arm.runs[0].curves, steps, by_step)
     marker = MARKERS[number % len(MARKERS)]
     axes.plot(places, losses.mean(axis=0), color=colour, linestyle=line, marker=marker, markersize=4, label=label)
@@ -125,7 +131,7 @@ def _draw_bits(axes: Axes, arm: Arm, split: str, row: int, number: int) -> None:
     bits = arm.bits(split)
     fill = colour if split == "held out" else COLOURS["paper"]
     if len(bits) == 1:
-        (interval,) = [score.interval for run in arm.runs if (score := run.score(split)) is not None]
+        interval = next(score.interval for run in arm.runs if (score := run.score(split)) is not None)
         spread = interval or (bits[0], bits[0])
     else:
         spread = min(bits), max(bits)

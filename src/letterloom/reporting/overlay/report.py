@@ -1,6 +1,8 @@
 """The report of several runs: their curves on one axis, a table of what differs, and what each of them writes."""
 
+import logging
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from letterloom import __version__, storage
 from letterloom.errors import RunError
 from letterloom.reporting.curves import image
 from letterloom.reporting.diagnosis.diagnose import diagnose
+from letterloom.reporting.diagnosis.finding import Finding
 from letterloom.reporting.overlay.arms import SEED, Arm, differing_settings, group, notes, read_runs, setting
 from letterloom.reporting.overlay.drawing import draw_bits, draw_overlay
 from letterloom.reporting.page import inline, render
@@ -18,6 +21,7 @@ from letterloom.runs.directory import is_run
 
 FILES = ("loss.svg", "loss.png", "bits.svg", "bits.png", "report.md", "report.html")
 SPLITS = ("training", "held out")
+log = logging.getLogger("letterloom")
 
 
 def write_overlay(paths: Sequence[Path], out: Path) -> dict[str, Any]:
@@ -40,19 +44,18 @@ def write_overlay(paths: Sequence[Path], out: Path) -> dict[str, Any]:
     }
     content = table | {
         "version": __version__,
-        "several_seeds": [row for row in table["arms"] if row["runs"] > 1],
+        "several_seeds": [row for row in table["arms"] if row["seeds"] > 1],
         "settings": {name: [setting(arm.runs[0], name) for arm in arms] for name in differing if name != SEED},
         "text": next(iter(runs.values())).config.text.corpus,
         "prompts": _samples(runs),
     }
     figures = {"loss": draw_overlay(arms), "bits": draw_bits(arms)}
-    pictures = {name: image(figure, "svg") for name, figure in figures.items() if figure is not None}
+    pictures = {name: image(figure, "svg") for name, figure in figures.items()}
     told = {"loss": "Loss curves of several runs", "bits": "Bits per character of training and held-out text"}
     page = {name: inline(svg, told[name]) for name, svg in pictures.items()}
     for name, figure in figures.items():
-        if figure is not None:
-            storage.write_file(out / f"{name}.svg", pictures[name])
-            storage.write_file(out / f"{name}.png", image(figure, "png"))
+        storage.write_file(out / f"{name}.svg", pictures[name])
+        storage.write_file(out / f"{name}.png", image(figure, "png"))
     storage.write_file(out / "report.md", render("overlay/overlay.md.jinja", content | {"pictures": pictures}))
     storage.write_file(out / "report.html", render("overlay/overlay.html.jinja", content | {"pictures": page}))
     return table
@@ -63,12 +66,16 @@ def _require_free(out: Path) -> None:
         raise RunError(f"{out} is a file; choose another --out")
     if is_run(out):
         raise RunError(f"{out} is a run, whose own report lies there; choose another --out")
-    if out.exists() and any(file.name not in FILES for file in out.iterdir()):
+    found = list(out.iterdir()) if out.exists() else []
+    if any(file.name not in FILES or file.is_dir() for file in found):
         raise RunError(f"{out} holds something else; choose another --out")
+    if found:
+        log.warning("%s held a report of several runs; it is replaced", out)
 
 
 def _run_row(name: str, run: RunRecord, differing: Sequence[str]) -> dict[str, Any]:
     """A run as a row of the table, units in the names."""
+    findings = diagnose(run)
     return {
         "run": name,
         "path": str(run.directory.path),
@@ -80,8 +87,20 @@ def _run_row(name: str, run: RunRecord, differing: Sequence[str]) -> dict[str, A
         "training_seconds": run.progress.seconds if run.progress else 0.0,
         "training_memory_bytes": sum(run.memory().values()),
         **{f"{split.replace(' ', '_')}": _score(run.score(split)) for split in SPLITS},
-        "found": [finding.failure for finding in diagnose(run) if finding.verdict == "found"],
+        "found": [finding.failure for finding in findings if finding.verdict == "found"],
+        "not_measured": [finding.failure for finding in findings if finding.verdict == "not measured"],
+        "diagnosis": _diagnosis(findings),
     }
+
+
+def _diagnosis(findings: Sequence[Finding]) -> str:
+    """The failure modes that were found; a run that nothing could be measured of has not been found healthy."""
+    verdicts = Counter(finding.verdict for finding in findings)
+    found = ", ".join(finding.failure for finding in findings if finding.verdict == "found")
+    if not (found or verdicts["not found"]):
+        return "not measured"
+    lacking = f"; {verdicts['not measured']} of {len(findings)} not measured" if verdicts["not measured"] else ""
+    return (found or "nothing found") + lacking
 
 
 def _score(score: Score | None) -> dict[str, Any] | None:
@@ -93,7 +112,7 @@ def _score(score: Score | None) -> dict[str, Any] | None:
 
 def _arm_row(arm: Arm) -> dict[str, Any]:
     """Runs that differ in the seed alone: mean, standard deviation (n - 1), least and greatest of their bits."""
-    row: dict[str, Any] = {"arm": arm.label, "runs": len(arm.runs)}
+    row: dict[str, Any] = {"arm": arm.label, "runs": len(arm.runs), "seeds": arm.seeds}
     for split in SPLITS:
         bits = arm.bits(split)
         row[split.replace(" ", "_")] = bits and {

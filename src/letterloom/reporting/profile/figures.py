@@ -12,10 +12,13 @@ from typing import Any
 from letterloom import __version__, accounting, storage
 from letterloom.accounting import SHAKESPEARE_TRAINING, Measured
 from letterloom.config import ModelConfig, RunConfig
+from letterloom.errors import RunError
 from letterloom.generation.defaults import TEMPERATURE
 from letterloom.reporting.profile.differences import compare
 from letterloom.reporting.profile.outline import draw, outline
 from letterloom.reporting.profile.tables import tables
+
+FILES = {"markdown": "profile.md", "page": "profile.html"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Profile:
     vocab_size: int | None  # None where a damaged run does not tell it
     training_ids: int | None = SHAKESPEARE_TRAINING  # of the training split: an epoch
     measured: Measured | None = None
+    trained: tuple[int, float] | None = None  # steps of a run so far, and its seconds with validations and samples
     notes: tuple[str, ...] = ()  # what was chosen
     problems: tuple[str, ...] = ()  # what could not be told, and why
 
@@ -83,6 +87,19 @@ def planned_steps(config: RunConfig, training_ids: int | None, seconds_per_step:
     return min(limits, default=None)
 
 
+def require_place(folder: Path) -> None:
+    """Check that the files of a profile can be written into a folder, before anything is measured for them.
+
+    Raises:
+        RunError, ResourceError: they cannot.
+    """
+    trial = folder / ".trial"
+    storage.write_file(trial, "")
+    storage.remove_file(trial)
+    for taken in (folder / name for name in FILES.values() if (folder / name).is_dir()):
+        raise RunError(f"{taken} is a folder where the profile has a file; move it away")
+
+
 def write_profile(profile: Profile, folder: Path) -> dict[str, Path]:
     """Write profile.md and profile.html; the page stands alone: no script, nothing loaded.
 
@@ -93,7 +110,7 @@ def write_profile(profile: Profile, folder: Path) -> dict[str, Path]:
 
     told = figures(profile)
     content = told | {"tables": tables(told)}
-    files = {kind: folder / f"profile.{suffix}" for kind, suffix in (("markdown", "md"), ("page", "html"))}
+    files = {kind: folder / name for kind, name in FILES.items()}
     for file in files.values():
         storage.write_file(file, render(f"profile/{file.name}.jinja", content))
     return files
@@ -159,6 +176,8 @@ def _training(profile: Profile) -> dict[str, Any]:
         "batch_characters": config.training.batch_size * config.model.context_length,
         "steps": steps,
         "seconds": None if planned is None or seconds is None else planned * seconds,
+        "trained_steps": profile.trained and profile.trained[0],
+        "trained_seconds": profile.trained and profile.trained[1],
         "loss": "cross-entropy",
         "loss_of_blind_guessing_nats": None if vocab_size is None else math.log(vocab_size),
     }

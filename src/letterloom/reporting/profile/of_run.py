@@ -1,17 +1,18 @@
 """The profile of a run from whatever is left of its files: what is damaged is named, the rest is told."""
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from letterloom import storage
 from letterloom.accounting import Measured
 from letterloom.errors import DataMismatchError, LetterloomError
 from letterloom.reporting.profile.figures import Profile
-from letterloom.runs.directory import RunDirectory, is_checkpoint, is_run
+from letterloom.runs.directory import RunDirectory, damage, is_checkpoint, is_run
 
 T = TypeVar("T")
 
@@ -39,13 +40,16 @@ def profile_run(path: Path) -> Profile:
         training_ids = _read(file, lambda: int(corpus["split"]["train"]["ids"]), problems)
         if vocab_size is None:
             vocab_size = _read(file, lambda: int(corpus["vocab_size"]), problems)
+    logged = _logged(run, problems) if run else []
+    about = "a checkpoint, and the log of its run" if is_checkpoint(path) else "a run, as its files tell"
     return Profile(
         name=str(path),
-        about="a checkpoint by itself, without the log of its run" if run is None else "a run, as its files tell",
+        about="a checkpoint by itself, without the log of its run" if run is None else about,
         config=config,
         vocab_size=vocab_size,
         training_ids=training_ids,
-        measured=_measured(run, problems) if run else None,
+        measured=_measured(run, logged, problems) if run else None,
+        trained=logged[-1] if logged else None,
         problems=tuple(problems),
     )
 
@@ -85,27 +89,30 @@ def _first_of(places: Sequence[Path], name: str, read: Callable[[RunDirectory], 
     return None
 
 
-def _measured(run: RunDirectory, problems: list[str]) -> Measured | None:
-    """The median time of a step in the metrics log; None where none is logged, or the log is damaged."""
-    environment = _read(run.path / "environment.json", run.environment, problems)
+def _logged(run: RunDirectory, problems: list[str]) -> list[tuple[int, float]]:
+    """Each logged step and the seconds of the run until then; empty where the log is missing or damaged."""
     if not run.metrics_file.exists():
         problems.append(f"{run.metrics_file} is missing, and with it the time of a step; restore it from a copy")
+        return []
+    return _read(run.metrics_file, partial(_steps, run), problems) or []
+
+
+def _steps(run: RunDirectory) -> list[tuple[int, float]]:
+    logged = [(int(line["step"]), float(line["seconds"])) for line in run.metrics() if line["kind"] == "train"]
+    for earlier, later in pairwise([(0, 0.0), *logged]):
+        if later[0] <= earlier[0] or not 0 < later[1] - earlier[1] < math.inf:
+            raise damage(run.metrics_file, f"at step {later[0]} its steps or seconds stand still or go backwards")
+    return logged
+
+
+def _measured(run: RunDirectory, logged: Sequence[tuple[int, float]], problems: list[str]) -> Measured | None:
+    """The median time of a step, which ignores those into which a validation fell; None where none is logged."""
+    environment = _read(run.path / "environment.json", run.environment, problems)
+    if not logged:
         return None
-    times = _read(run.metrics_file, lambda: _step_times(run.metrics()), problems)
-    if not times:
-        return None
+    times = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise([(0, 0.0), *logged])]
     source = f"the steps of {run.metrics_file.name}, where and when the run was trained"
     return Measured(statistics.median(times), len(times), source, environment or {})
-
-
-def _step_times(metrics: list[dict[str, Any]]) -> list[float]:
-    """Seconds from each logged step to the next; the median ignores those into which a validation fell."""
-    logged = [(0, 0.0)] + [(line["step"], float(line["seconds"])) for line in metrics if line["kind"] == "train"]
-    return [
-        (later[1] - earlier[1]) / (later[0] - earlier[0])
-        for earlier, later in pairwise(logged)
-        if later[0] > earlier[0]
-    ]
 
 
 def _read(file: Path, read: Callable[[], T], problems: list[str]) -> T | None:
@@ -115,6 +122,12 @@ def _read(file: Path, read: Callable[[], T], problems: list[str]) -> T | None:
     except LetterloomError as error:
         told = str(error)
         problems.append(told if str(file) in told else f"{file}: {told}")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:  # intact, and not what a run writes
-        problems.append(f"{file} is damaged ({type(error).__name__}: {error}); restore it from a copy")
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+    ) as error:  # intact, and not what a run writes
+        problems.append(str(damage(file, error)))
     return None

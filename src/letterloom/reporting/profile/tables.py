@@ -8,7 +8,7 @@ from letterloom.config import ModelConfig
 from letterloom.reporting.markup import duration, metric, plain, rows
 
 DIMENSIONS = {  # whose description is not that of a setting
-    "vocab_size": "Distinct characters (V).",
+    "vocab_size": "Distinct ids (V): characters, or bytes; and the end of a text where there are several.",
     "d_head": "Width of one attention head (K = D / H).",
     "d_ff": "Width of the MLP's hidden layer (F).",
 }
@@ -80,7 +80,7 @@ def _memory(told: Mapping[str, Any]) -> Table:
         "averaged weights": ("4 bytes a parameter", "averaged_weights_bytes"),
         "activations": (f"kept for the backward pass; sequences at a time: {sequences:,}", "activations_bytes"),
         "training, in all": ("the sum of these", "training_bytes"),
-        "cache": ("keys and values of one text being generated", "cache_bytes"),
+        "cache": ("keys, values and two embeddings of one text being generated", "cache_bytes"),
         "with masks": (f"weights, and {mask} of floats for each of {heads}", "masked_model_bytes"),
     }
     return Table(
@@ -149,7 +149,10 @@ def _hyperparameters(
     steps = training["steps"]
     yield "length", limit if steps is None or "steps" in limits else f"{limit}, about {steps:,} steps"
     if training["seconds"] is not None:
-        yield "time", f"{duration(training['seconds'])} of steps, at the speed measured below"
+        yield "time of all steps", f"{duration(training['seconds'])}, at the speed measured below, without validations"
+    if training["trained_steps"]:
+        trained = duration(training["trained_seconds"])
+        yield "time of the run", f"{trained} for {training['trained_steps']:,} steps, validations and samples included"
     guess = training["loss_of_blind_guessing_nats"]
     yield "loss", training["loss"] + ("" if guess is None else f"; guessing blindly costs {guess:.3f} nats a character")
     yield "dropout", "{dropout:g}, in the MLP's hidden layer {mlp_dropout:g}".format(**settings["model"])
@@ -171,7 +174,10 @@ def _inference(told: Mapping[str, Any]) -> Table:
                 f"slides over the last {inference['window_characters']:,} characters; when it is full, it jumps by "
                 f"{inference['window_jump_characters']:,}",
             ),
-            ("cache", f"keys and values, {metric(inference['cache_bytes'], 'B')}; filled anew at each jump"),
+            (
+                "cache",
+                f"keys, values and two embeddings, {metric(inference['cache_bytes'], 'B')}; filled anew at each jump",
+            ),
         ],
     )
 
@@ -182,7 +188,7 @@ def _measured(told: Mapping[str, Any]) -> Table:
     lines = [
         ("source", f"{measured['source']}; the median of {measured['steps']:,}"),
         ("time of a step", milliseconds(measured["seconds_per_step"])),
-        ("characters a second", plain(round(measured["characters_per_second"]))),
+        ("characters a second, of steps alone", plain(round(measured["characters_per_second"]))),
         ("speed", f"{metric(measured['flops_per_second'], 'FLOP/s')}"),
     ]
     if peak:
