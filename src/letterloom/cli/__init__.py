@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command (of `sys.argv` by default) and return its exit code; a mistake becomes one line on stderr."""
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # closed before we began, as by `>&-`
-            setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 (stays open)
+            setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 (a device; stays open)
     if isinstance(sys.stdout, io.TextIOWrapper):  # UTF-8 in any locale; undecodable bytes of argv go out as they came
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     notices = logging.StreamHandler()
@@ -98,7 +98,7 @@ def _first_prints() -> Iterator[None]:
     if not rank_of_environment():
         yield
         return
-    with open(os.devnull, "w", encoding="utf-8", errors="replace") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123
+    with open(os.devnull, "w", encoding="utf-8", errors="replace") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123 (a device)
         yield
 
 

@@ -93,8 +93,7 @@ class RunRecord:
     @property
     def finished_step(self) -> int | None:
         """The step of the model that people use, the best checkpoint's; None while the run is not finished."""
-        best = self.directory.linked("best") if self.scores else None
-        return int(best.name[5:]) if best is not None and best.name[5:].isdecimal() else None
+        return self.directory.linked_step("best") if self.scores else None
 
     @property
     def final_step(self) -> int | None:
@@ -164,8 +163,7 @@ def read_run(path: Path) -> RunRecord:
 
 def _require_whole_log(run: RunDirectory, progress: Progress | None) -> None:
     """Every step is logged before a checkpoint holds it."""
-    last = run.linked("last")
-    saved = int(last.name[5:]) if last is not None and last.name[5:].isdecimal() else 0
+    saved = run.linked_step("last") or 0
     logged = progress.step if progress else 0
     if logged < saved:
         raise DataMismatchError(

@@ -55,8 +55,8 @@ class RunDirectory:
 
     def checkpoints(self) -> list[Path]:
         """Checkpoint folders, oldest step first; not verified."""
-        folders = [f for f in self.checkpoints_folder.glob("step-*") if f.name[5:].isdecimal()]
-        return sorted(folders, key=lambda folder: int(folder.name[5:]))
+        found = [(_step(folder), folder) for folder in self.checkpoints_folder.glob("step-*")]
+        return [folder for _, folder in sorted((step, folder) for step, folder in found if step is not None)]
 
     def sample(self, step: int, number: int) -> Path:
         """The file of the sample drawn after a step, from the prompt of that number (the first is 1)."""
@@ -81,6 +81,11 @@ class RunDirectory:
         """The checkpoint the link `best` or `last` points to, where there is one."""
         link = self.checkpoints_folder / name
         return link.resolve() if link.exists() else None
+
+    def linked_step(self, name: str) -> int | None:
+        """The step of that checkpoint."""
+        checkpoint = self.linked(name)
+        return None if checkpoint is None else _step(checkpoint)
 
     def config(self) -> RunConfig:
         """The run's settings, every one of which was written: an emptied file is no run of default settings."""
@@ -214,6 +219,12 @@ def damage(file: Path, reason: str | Exception) -> DataMismatchError:
     if isinstance(reason, Exception):
         reason = f"it has no {reason}" if isinstance(reason, KeyError) else f"it holds another kind of value ({reason})"
     return DataMismatchError(f"{file} is damaged: {reason}; restore it from a copy")
+
+
+def _step(checkpoint: Path) -> int | None:
+    """The step in the name of a checkpoint folder; None where it has another name."""
+    digits = checkpoint.name[len("step-") :]
+    return int(digits) if digits.isdecimal() else None
 
 
 def is_run(path: Path) -> bool:

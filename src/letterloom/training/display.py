@@ -110,7 +110,7 @@ class NotebookDisplay(PlainDisplay):
 
         super().__init__(console)
         self._lines: list[str] = []
-        self._output = display({"text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        self._output = display({"text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython's
 
     def record(self, event: Event) -> None:
         """Move the bar, if it is time, or add the validation to the lines."""

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
-from letterloom.accounting import usable_cores
+from letterloom import accounting
 from letterloom.config import RunConfig
 from letterloom.errors import ConfigError, ResourceError, is_out_of_memory
 from letterloom.training.products import convolution_is_faster
@@ -49,7 +49,7 @@ def resolve_hardware(config: RunConfig) -> RunConfig:
         precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
     elif precision == "mixed":
         precision = "fp16" if device.type == "cuda" else "bf16"
-    threads = training.threads or usable_cores()
+    threads = training.threads or accounting.usable_cores()
     products = training.products
     if products == "auto":
         fp32_on_cpu = device.type == "cpu" and precision == "fp32"
@@ -86,6 +86,11 @@ def take_share(config: RunConfig, ranks: Ranks) -> None:
                 "start fewer, or use training.device cpu"
             )
         torch.cuda.set_device(ranks.local_rank)  # from here on `cuda` means this one
+
+
+def device_memory(device: torch.device) -> int:
+    """Bytes of memory that a device has; of the machine's, where the device has none of its own."""
+    return torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else accounting.physical_memory()
 
 
 def autocast(config: RunConfig) -> AbstractContextManager[None]:

@@ -24,7 +24,7 @@ from letterloom.config import RunConfig
 from letterloom.errors import ResourceError
 from letterloom.runs.environment import describe_environment
 from letterloom.text.batches import batch
-from letterloom.training.hardware import AUTOCAST, out_of_memory_told
+from letterloom.training.hardware import AUTOCAST, device_memory, out_of_memory_told
 from letterloom.training.learner import Learner
 from letterloom.training.optimizers import optimizer_tensors
 from letterloom.training.products import ConvolvedLinear
@@ -53,7 +53,7 @@ def measure(config: RunConfig, vocab_size: int, seconds: float = 1.5, memory: bo
     """
     device = torch.device(config.training.device)
     disturbance = _busy()
-    memory_here = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else accounting.physical_memory()
+    memory_here = device_memory(device)
     accounting.require_memory(config.model, vocab_size, config.optimizer, config.training.micro_batch(), memory_here)
     held = sum(accounting.training_memory(config, vocab_size).values())
     if held > LARGEST_SHARE * memory_here:

@@ -12,6 +12,7 @@ from letterloom.reporting.profile.figures import planned_steps
 from letterloom.runs.directory import RunDirectory
 from letterloom.text.batches import require_length, steps_per_epoch
 from letterloom.text.encoding import Corpus, strange_characters
+from letterloom.training.hardware import device_memory
 from letterloom.training.ranks import Ranks
 
 log = logging.getLogger("letterloom")
@@ -42,8 +43,8 @@ def require_all(run: RunDirectory, corpus: Corpus, config: RunConfig, ranks: Ran
             )
     sequences = training.micro_batch(ranks.world)
     device = torch.device(training.device)
-    on_cuda = device.type == "cuda"
-    memory = torch.cuda.mem_get_info(device)[1] if on_cuda else accounting.physical_memory() // ranks.local_world
+    sharing = 1 if device.type == "cuda" else ranks.local_world
+    memory = device_memory(device) // sharing
     accounting.require_memory(config.model, vocab_size, config.optimizer, sequences, memory)
     checkpoint = accounting.state_bytes(config.model, vocab_size, config.optimizer)
     needed = (training.keep_checkpoints + 2) * checkpoint  # the best one, and the next one before an old one goes
