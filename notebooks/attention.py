@@ -339,7 +339,8 @@ def turned(x: np.ndarray) -> np.ndarray:
 
 check("rotary, complex numbers", attention.rotary(q_heads), turned(q_heads))
 rotary = transformer.Rotary(config)
-check("rotary, Letterloom", attention.rotary(q_heads), rotary(torch.from_numpy(q_heads), 0))
+by_time = torch.from_numpy(q_heads).transpose(1, 2)  # (B, T, H, K), as the model has them when it turns them
+check("rotary, Letterloom", attention.rotary(q_heads), rotary(by_time, 0).transpose(1, 2))
 
 query, key = (np.tile(rng.normal(size=K), (64, 1)) for _ in range(2))  # the same content at all of 64 times
 scores = attention.rotary(query) @ attention.rotary(key).T

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from letterloom import accounting
-from letterloom.config import ModelConfig, OptimizerConfig, TrainingConfig, build_config
+from letterloom.config import ModelConfig, OptimizerConfig, RunConfig, TrainingConfig, build_config
 from letterloom.errors import ResourceError
 from letterloom.model.cache import Cache
 from letterloom.model.transformer import Transformer
-from letterloom.training.products import convolve_linears
+from letterloom.training.hardware import autocast
+from letterloom.training.kernels import quicken
+from letterloom.training.optimizers import build_optimizers, optimizer_tensors
 
 LECTURE_BIASES = dict.fromkeys(["bias_attention_out", "bias_mlp", "bias_norm", "bias_head"], True)
 
@@ -135,16 +137,7 @@ def test_training_flops_equal_pytorchs_count() -> None:
 )
 def test_state_bytes_equal_the_tensors_of_a_step(config: ModelConfig, optimizer: OptimizerConfig) -> None:
     model = Transformer(config, 10)
-    matrices = {p for name, p in model.named_parameters() if name.startswith("blocks.") and p.ndim == 2}
-    optimizers: list[torch.optim.Optimizer]
-    match optimizer.name:
-        case "sgd":
-            optimizers = [torch.optim.SGD(model.parameters(), lr=0.1, momentum=optimizer.momentum)]
-        case "adamw":
-            optimizers = [torch.optim.AdamW(model.parameters())]
-        case "muon":
-            rest = [p for p in model.parameters() if p not in matrices]
-            optimizers = [torch.optim.Muon(list(matrices)), torch.optim.AdamW(rest)]
+    optimizers = build_optimizers(optimizer, model)
     model(torch.zeros(1, 1, dtype=torch.long)).sum().backward()
     tensors = []
     for parameter in model.parameters():
@@ -152,7 +145,7 @@ def test_state_bytes_equal_the_tensors_of_a_step(config: ModelConfig, optimizer:
         tensors += [parameter, parameter.grad]
     for o in optimizers:
         o.step()
-        tensors += [t for state in o.state.values() for t in state.values() if torch.is_tensor(t)]
+    tensors += optimizer_tensors(optimizers, model).values()
     assert accounting.state_bytes(config, 10, optimizer) == sum(t.nbytes for t in tensors)
 
 
@@ -163,10 +156,19 @@ def test_training_memory_counts_the_largest_part_of_a_batch_and_averaged_weights
     memory, model = accounting.training_memory(plain, 65), plain.model
     weights = memory["weights"]
     assert memory["gradients"] == weights == 4 * sum(accounting.parameters(model, 65).values())
-    assert memory["activations"] == accounting.activation_bytes(model, 65, sequences=3)
+    assert memory["activations"] == sum(accounting.activations(model, 65, sequences=3).values())
     state = accounting.state_bytes(model, 65, plain.optimizer)
     assert sum(memory.values()) - memory["activations"] == state
     assert accounting.training_memory(averaged, 65) == memory | {"averaged weights": weights}
+
+
+def test_training_memory_counts_bf16_where_a_cpu_trains_in_it() -> None:
+    def kept(**training: str) -> dict[str, int]:
+        return accounting.training_activations(build_config({"training": {"max_steps": 1, **training}}), 65)
+
+    short, full = (accounting.activations(ModelConfig(), 65, sequences=12, bf16=bf16) for bf16 in (True, False))
+    assert kept(device="cpu", precision="bf16") == short
+    assert kept(device="cpu", precision="fp32") == kept(device="cuda", precision="bf16") == full
 
 
 @given(st.integers(1, 100), st.integers(1, 20), st.integers(1, 8))
@@ -176,11 +178,10 @@ def test_a_micro_batch_is_the_largest_part(batch_size: int, micro_batches: int, 
     assert config.micro_batch(processes) == max(map(len, parts))
 
 
-def kept_for_backward(config: ModelConfig, vocab_size: int, sequences: int, convolved: bool) -> int:
+def kept_for_backward(config: RunConfig, vocab_size: int, sequences: int) -> int:
     """Bytes of the storages that autograd keeps of a forward pass and its loss, the model's own left out."""
-    model = Transformer(config, vocab_size).train()
-    if convolved:
-        convolve_linears(model)
+    model = Transformer(config.model, vocab_size).train()
+    quicken(model, config.training)
     own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, torch.UntypedStorage] = {}
 
@@ -190,39 +191,42 @@ def kept_for_backward(config: ModelConfig, vocab_size: int, sequences: int, conv
             kept[storage.data_ptr()] = storage
         return tensor
 
-    ids, targets = torch.randint(vocab_size, (2, sequences, config.context_length)).unbind()
+    ids, targets = torch.randint(vocab_size, (2, sequences, config.model.context_length)).unbind()
     ids, targets = ids.clone(), targets.clone()  # two storages, as in training
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        F.cross_entropy(model(ids).flatten(0, 1), targets.flatten())
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast(config):
+        F.cross_entropy(model(ids).flatten(0, 1).float(), targets.flatten())
     return sum(storage.nbytes() for storage in kept.values())
 
 
-def is_ordinary(config: ModelConfig) -> bool:
-    """Whether PyTorch sees more than one character, and more than one pair of channels to turn."""
-    return config.context_length > 1 and (config.positions != "rotary" or config.d_head > 2)
-
-
-@given(model_configs().filter(is_ordinary), st.integers(2, 300), st.integers(1, 4), st.booleans())
-def test_activation_bytes_are_what_autograd_keeps(
-    config: ModelConfig, vocab_size: int, sequences: int, convolved: bool
+@given(
+    model_configs(),
+    st.integers(2, 300),
+    st.integers(1, 4),
+    st.sampled_from(["matmul", "convolution"]),
+    st.sampled_from(["fp32", "bf16"]),
+)
+def test_activations_are_what_autograd_keeps(
+    config: ModelConfig, vocab_size: int, sequences: int, products: Any, precision: Any
 ) -> None:
-    computed = accounting.activation_bytes(config, vocab_size, sequences)
-    assert computed == kept_for_backward(config, vocab_size, sequences, convolved)
+    training = TrainingConfig(max_steps=1, device="cpu", products=products, precision=precision)
+    computed = sum(accounting.activations(config, vocab_size, sequences, bf16=precision == "bf16").values())
+    assert computed == kept_for_backward(RunConfig(model=config, training=training), vocab_size, sequences)
 
 
 @given(model_configs(), st.integers(2, 300), st.integers(1, 4))
 def test_what_fits_is_never_refused(config: ModelConfig, vocab_size: int, sequences: int) -> None:
     optimizer = OptimizerConfig()
     state = accounting.state_bytes(config, vocab_size, optimizer)
-    halved = accounting.activation_bytes(config, vocab_size, sequences) // 2
-    accounting.require_memory(config, vocab_size, optimizer, sequences, available=state + halved)
+    halved = sum(accounting.activations(config, vocab_size, sequences).values()) // 2
+    in_bf16 = sum(accounting.activations(config, vocab_size, sequences, bf16=True).values())
+    accounting.require_memory(config, vocab_size, optimizer, sequences, available=state + min(halved, in_bf16))
 
 
 @pytest.mark.parametrize("activation", ["gelu", "swiglu"])
 def test_what_is_required_is_at_least_a_third_of_the_activations(activation: Any) -> None:
     config, optimizer = ModelConfig(activation=activation), OptimizerConfig()
     state = accounting.state_bytes(config, 65, optimizer)
-    third = accounting.activation_bytes(config, 65, 100) // 3
+    third = sum(accounting.activations(config, 65, 100).values()) // 3
     with pytest.raises(ResourceError):
         accounting.require_memory(config, 65, optimizer, 100, available=state + third)
 

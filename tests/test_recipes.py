@@ -80,6 +80,11 @@ def test_the_settings_are_the_documents(name: str, section: str, settings: dict[
     assert {key: found[key] for key in settings} == settings
 
 
+@pytest.mark.parametrize("name", sorted({*recipe_names()} - {"small"}))
+def test_what_others_published_trains_in_the_same_precision_on_every_machine(name: str) -> None:
+    assert recipe(name).training.precision == ("mixed" if name == "gpt2-char" else "fp32")
+
+
 def test_the_ablation_differs_from_its_baseline_in_heads_and_positions_alone() -> None:
     baseline, ablation = recipe("report-baseline").model_dump(), recipe("report-ablation").model_dump()
     changed = {(s, key) for s, values in baseline.items() for key in values if values[key] != ablation[s][key]}

@@ -14,7 +14,7 @@ from typing import Any
 from letterloom.config import ModelConfig, OptimizerConfig, RunConfig
 from letterloom.errors import ResourceError
 
-FLOAT32 = 4  # bytes
+FLOAT32, BFLOAT16, INT64 = 4, 2, 8  # bytes
 SHAKESPEARE_VOCABULARY, SHAKESPEARE_TRAINING = 65, 1_003_854  # characters of the text published figures are for
 Shape = tuple[int, ...]
 _HIDDEN_KEPT = {"relu": 1, "gelu": 2, "gelu_tanh": 2, "relu_squared": 2, "swiglu": 4}  # hidden layers that an MLP keeps
@@ -128,9 +128,9 @@ def state_bytes(config: ModelConfig, vocab_size: int, optimizer: OptimizerConfig
 
 
 def training_memory(config: RunConfig, vocab_size: int) -> dict[str, int]:
-    """Bytes of each thing that training holds at a time, in float32; a run without averaged weights has none in it.
+    """Bytes of each thing that training holds at a time; a run without averaged weights has none in it.
 
-    The activations are those of one process, on a CPU; see `activations`.
+    All is float32 but the activations, which are those of one process; see `training_activations`.
     """
     model, training = config.model, config.training
     weights = FLOAT32 * sum(parameters(model, vocab_size).values())
@@ -139,46 +139,57 @@ def training_memory(config: RunConfig, vocab_size: int) -> dict[str, int]:
         "gradients": weights,
         "optimizer state": optimizer_bytes(model, vocab_size, config.optimizer),
         **({"averaged weights": weights} if training.ema_decay else {}),
-        "activations": activation_bytes(model, vocab_size, training.micro_batch()),
+        "activations": sum(training_activations(config, vocab_size).values()),
     }
 
 
-def activations(config: ModelConfig, vocab_size: int, sequences: int = 1) -> dict[str, int]:
+def training_activations(config: RunConfig, vocab_size: int) -> dict[str, int]:
+    """`activations` of a micro-batch in one process: in bf16 if that is the precision on a CPU, else in float32."""
+    training = config.training
+    bf16 = training.precision == "bf16" and training.device == "cpu"
+    return activations(config.model, vocab_size, training.micro_batch(), bf16)
+
+
+def activations(config: ModelConfig, vocab_size: int, sequences: int = 1, bf16: bool = False) -> dict[str, int]:
     """Bytes that autograd keeps of a forward pass for the backward pass, by component (all its copies).
 
-    It is exact for full contexts in float32 on a CPU, not compiled; views of the parameters are not counted. Each
-    product keeps its input, most functions their input or their result, dropout a factor for each value.
+    It is exact for full contexts on a CPU as `training.kernels` has them computed, not compiled; views of the
+    parameters are not counted. Each product keeps its input, most functions their input or their result, dropout a
+    factor for each value. With `bf16`, what products take and give has 2 bytes, and so have the copies of their weights
+    that are kept; the embeddings, the residual stream and its norms have 4.
     """
     d, n, v, t = config.d_model, config.n_layers, vocab_size, config.context_length
-    norm = d + 2 if config.norm == "layernorm" else 2 * d + 1  # mean and scale; or scale, and what the weights multiply
-    post_norm = norm if config.norm_placement == "before_and_after" else 0
-    dropout = d if config.dropout else 0
+    short = BFLOAT16 if bf16 else FLOAT32
+    is_rms, after = config.norm == "rmsnorm", config.norm_placement == "before_and_after"
+    norm = FLOAT32 * (d + 1 if is_rms else d + 2)  # result and scale; or input, mean and scale
+    post_norm = short * (d + 1) if is_rms else short * d + 2 * FLOAT32
+    dropout = (FLOAT32 if is_rms and after else short) * d if config.dropout else 0  # a norm's weights are float32
+    inputs = 2 if bf16 and config.activation == "swiglu" else 1  # each of two products converts its own
     hidden = _HIDDEN_KEPT[config.activation]
     if config.mlp_dropout:
         hidden += 2 if config.activation == "relu" else 1  # only relu's result was also the input of the product
-    kept = {  # values for each character; an id is as long as two
-        "token embedding": 2 + dropout,
-        "smear": d if config.token_smear else 0,
+    kept = {  # for each character
+        "token embedding": INT64 + (FLOAT32 * d if config.dropout else 0),
+        "smear": FLOAT32 * d if config.token_smear else 0,
         "attention norm": n * norm,
-        "attention": n * (d + _heads_kept(config, sequences) + d + dropout),
-        "attention post norm": n * post_norm,
+        "attention": n * (short * (d + _heads_kept(config, sequences, bf16) + d) + dropout),
+        "attention post norm": n * post_norm if after else 0,
         "MLP norm": n * norm,
-        "MLP": n * (d + hidden * config.d_hidden + dropout),
-        "MLP post norm": n * post_norm,
+        "MLP": n * (short * (inputs * d + hidden * config.d_hidden) + dropout),
+        "MLP post norm": n * post_norm if after else 0,
         "final norm": norm,
-        "head": d + (v if config.logit_soft_cap is not None else 0),
-        "loss": v + 2,
+        "head": short * (d + (v if config.logit_soft_cap is not None else 0)),
+        "loss": FLOAT32 * v + INT64,
     }
-    total = {name: FLOAT32 * sequences * t * values for name, values in kept.items() if values}
+    total = {name: sequences * t * count for name, count in kept.items() if count}
     if config.token_smear:
         total["smear"] += FLOAT32 * sequences * 2 * d  # the two characters before the first
+    if bf16:
+        total["weights in bf16"] = BFLOAT16 * (n * _weights(config) + d * v)
+        if config.positions == "rotary":
+            total["attention"] += BFLOAT16 * n * 2 * t * config.d_head  # cosines and sines
     total["loss"] += FLOAT32  # the number of targets
     return total
-
-
-def activation_bytes(config: ModelConfig, vocab_size: int, sequences: int = 1) -> int:
-    """Bytes that autograd keeps of a forward pass over `sequences` full contexts; see `activations`."""
-    return sum(activations(config, vocab_size, sequences).values())
 
 
 def least_activation_bytes(config: ModelConfig, vocab_size: int, sequences: int) -> int:
@@ -262,18 +273,17 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _heads_kept(config: ModelConfig, sequences: int) -> int:
+def _heads_kept(config: ModelConfig, sequences: int, bf16: bool) -> int:
     """Values that attention keeps for each character between its two projections, of which the first makes 3 D."""
     d, h = config.d_model, config.n_heads
-    norms = 2 * h if config.qk_norm else 0
-    if not config.dropout:  # PyTorch's fused kernel for CPUs, which knows no dropout
-        made = config.qk_norm or config.positions == "rotary"  # queries and keys, beside those of the projection
-        copied = made and h > 1  # then the result lies head by head, and is copied for the output projection
-        return 3 * d + (2 * d if made else 0) + (d if copied else 0) + norms + h  # and the log-sums of the softmax
-    apart = sequences > 1 and h > 1  # then the values are copied, and the projection need not be kept for them
-    projection = 3 * d if config.qk_norm or not apart else 0
-    scaled = 2 * d + (d if apart else 0)  # queries and keys, and the copied values
-    return projection + scaled + norms + 3 * h * config.context_length  # softmax, its dropout, and their product
+    norms = 2 * d + 2 * h if config.qk_norm else 0  # result and scale
+    turned = 2 * d if config.positions == "rotary" else 0
+    if not (config.dropout or bf16):  # PyTorch's fused kernel for CPUs, which knows no dropout
+        return norms + turned + 3 * d + h  # and the log-sums of the softmax
+    apart = sequences > 1 and h > 1  # then products copy their inputs head by head, and the projection can go
+    queries_and_keys = 2 * d if apart or not bf16 else turned  # PyTorch's own are scaled first
+    weights = 3 if config.dropout else 1  # softmax, its dropout, and their product
+    return norms + queries_and_keys + (d if apart else 3 * d) + weights * h * config.context_length
 
 
 def _weights(config: ModelConfig) -> int:

@@ -71,7 +71,7 @@ class ModelConfig(Section):
     initialisation: Literal["gpt2", "normal", "zero_projections"] = Field(
         "gpt2",
         description="N(0, 0.02) with residual projections scaled by 1/sqrt(2 n_layers); plain N(0, 0.02); "
-        "residual projections zero.",
+        "residual projections zero and an untied embedding N(0, 1).",
     )
 
     @model_validator(mode="after")
@@ -163,13 +163,18 @@ class TrainingConfig(Section):
     max_epochs: float | None = Field(
         None, gt=0.0, le=1e9, description="Stop after the training text was seen this many times."
     )
-    max_minutes: float | None = Field(None, gt=0.0, le=1e7, description="Stop after this much training time.")
+    max_minutes: float | None = Field(
+        None, gt=0.0, le=1e7, description="End after this time: that of the whole command, scoring and report included."
+    )
     interval_unit: Literal["steps", "epochs"] = Field(
         "steps", description="What the intervals between validations, checkpoints and samples count."
     )
     eval_interval: int = Field(250, ge=1, le=10**12, description="Steps or epochs between validations.")
     eval_characters: int = Field(
         20_000, ge=1, le=10**12, description="Characters of the validation split scored during training."
+    )
+    final_eval_characters: int | None = Field(
+        None, ge=1, le=10**12, description="Characters of each split scored at the end; absent: all that are held out."
     )
     patience: int | None = Field(
         None, ge=1, le=10**9, description="Stop after this many validations without a new best."

@@ -10,7 +10,7 @@ from letterloom.config import RunConfig, build_config
 from letterloom.recipes import read_recipe
 from letterloom.reporting.profile.differences import LEAST_SHARE, START_UP, UNEXPLAINED, WORKSPACE, compare
 
-OTHERS: list[dict[str, Any]] = [{"precision": "bf16"}, {"device": "cuda:0"}, {"compile": True}]
+OTHERS: list[dict[str, Any]] = [{"precision": "fp16"}, {"device": "cuda:0"}, {"compile": True}]
 
 
 def lecture(**training: Any) -> RunConfig:
@@ -56,7 +56,7 @@ def test_what_nothing_explains_is_said_to_be_a_mistake(name: str, factor: float)
 class TestActivations:
     @pytest.mark.parametrize(
         ("training", "words", "share"),
-        [(OTHERS[0], "bf16", 0.6), (OTHERS[1], "on cuda", 1.5), (OTHERS[2], "anew", 0.8)],
+        [(OTHERS[0], "fp16", 0.6), (OTHERS[1], "on cuda", 1.5), (OTHERS[2], "anew", 0.8)],
     )
     def test_the_reason_is_that_of_the_run(self, training: dict[str, Any], words: str, share: float) -> None:
         found = share * HELD["activations"]
@@ -70,8 +70,15 @@ class TestActivations:
 
     def test_half_precision_may_add_the_converted_weights_and_no_more(self) -> None:
         most = HELD["activations"] + HELD["weights"] / 2
-        assert "converted weights" in notes(lecture(precision="bf16"), activations=most)["activations"]
-        assert notes(lecture(precision="bf16"), activations=1.1 * most)["activations"] == UNEXPLAINED
+        assert "converted weights" in notes(lecture(precision="fp16"), activations=most)["activations"]
+        assert notes(lecture(precision="fp16"), activations=1.1 * most)["activations"] == UNEXPLAINED
+
+    def test_bf16_on_a_cpu_is_computed_and_no_reason(self) -> None:
+        config = lecture(precision="bf16")
+        exact = accounting.training_memory(config, 65)["activations"]
+        assert exact < HELD["activations"]
+        assert notes(config, activations=exact)["activations"] == ""
+        assert notes(config, activations=1.03 * exact)["activations"] == UNEXPLAINED
 
 
 class TestPeak:
@@ -91,7 +98,7 @@ class TestPeak:
         assert notes(on_cuda, peak=WHOLE + 2 * WORKSPACE)["peak"] == UNEXPLAINED
 
     def test_other_activations_make_another_one(self) -> None:
-        told = notes(lecture(precision="bf16"), activations=0.6 * HELD["activations"])["peak"]
+        told = notes(lecture(precision="fp16"), activations=0.6 * HELD["activations"])["peak"]
         assert told.startswith("the activations are others, as said")
 
 

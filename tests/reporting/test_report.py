@@ -264,8 +264,8 @@ def test_memory_and_checkpoint_files_are_told(tmp_path: Path) -> None:
     assert page.row("optimizer state")[1] == "6.43 MB"  # AdamW: two for each
     assert page.row("on disk: model.safetensors")[1] == "3.22 MB"
     assert "averaged weights" not in dict(row for row in page.rows if len(row) == 2)
-    one = accounting.activation_bytes(build_config(SETTINGS).model, 65, sequences=3)  # 12 sequences in 4 parts
-    assert page.row("activations")[1] == metric(one, "B")
+    one = accounting.activations(build_config(SETTINGS).model, 65, sequences=3)  # 12 sequences in 4 parts
+    assert page.row("activations")[1] == metric(sum(one.values()), "B")
 
 
 def test_averaged_weights_take_memory_too(tmp_path: Path) -> None:

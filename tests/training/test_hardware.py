@@ -14,7 +14,8 @@ def pretend(monkeypatch: pytest.MonkeyPatch, mps: bool, cuda: int, bf16: bool = 
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": bf16})
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, mps: bool, cuda: int, bf16: bool = 
         (True, 2, True, "mps", "fp32"),
         (False, 2, True, "cuda", "bf16"),
         (False, 1, False, "cuda", "fp32"),
+        (False, 0, True, "cpu", "bf16"),
         (False, 0, False, "cpu", "fp32"),
     ],
 )

@@ -19,7 +19,10 @@ SMALL = {"context_length": 8, "d_model": 8, "n_layers": 2, "n_heads": 2}
 
 
 def config(**sections: dict[str, Any]) -> RunConfig:
-    base = {"model": SMALL, "training": {"max_steps": 10, "batch_size": 6, "device": "cpu", "threads": 1}}
+    base = {
+        "model": SMALL,
+        "training": {"max_steps": 10, "batch_size": 6, "device": "cpu", "precision": "fp32", "threads": 1},
+    }
     return resolve_hardware(build_config(base, sections))
 
 

@@ -28,6 +28,10 @@ def configuration(model: dict[str, Any], optimizer: dict[str, Any], training: di
     return build_config({"model": TINY | model, "optimizer": optimizer, "training": FIXED | training})
 
 
+def in_precision(config: RunConfig, precision: str) -> RunConfig:
+    return build_config(config.model_dump(), {"training": {"precision": precision}})
+
+
 CONFIGURATIONS = {
     "adamw": configuration({}, {"name": "adamw"}, {}),
     "sgd": configuration({"activation": "relu"}, {"name": "sgd"}, {}),
@@ -43,12 +47,14 @@ CONFIGURATIONS = {
 }
 
 
-@pytest.mark.parametrize("config", CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
-def test_memory_is_what_the_closed_forms_say(config: RunConfig) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_memory_is_what_the_closed_forms_say(name: str, precision: str) -> None:
+    config = in_precision(CONFIGURATIONS[name], precision)
     found = measure(config, 65, seconds=0.0).bytes
     computed = accounting.training_memory(config, 65)
     assert set(found) == {*computed, "peak", "process"}
-    assert found["activations"] == pytest.approx(computed.pop("activations"), rel=0.02)
+    computed["activations"] += 8 * (config.training.micro_batch() - 1)  # a window's last target lies before the next
     assert {name: found[name] for name in computed} == computed
     assert found["peak"] > found["weights"] + found["activations"]
     assert found["process"] > found["peak"]
@@ -57,8 +63,7 @@ def test_memory_is_what_the_closed_forms_say(config: RunConfig) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", ["adamw", "muon", "dropout", "averaged"])
 def test_what_differs_is_explained(name: str, precision: str) -> None:
-    training = CONFIGURATIONS[name].training.model_copy(update={"precision": precision})
-    config = CONFIGURATIONS[name].model_copy(update={"training": training})
+    config = in_precision(CONFIGURATIONS[name], precision)
     rows = compare(config, 65, measure(config, 65, seconds=0.0))
     assert {row["quantity"] for row in rows if row["note"]} > {"peak"}
     assert not [row for row in rows if row["note"] == UNEXPLAINED]

@@ -4,6 +4,7 @@ import torch
 from letterloom.config import ModelConfig, OptimizerConfig
 from letterloom.errors import DataMismatchError
 from letterloom.model.transformer import Transformer
+from letterloom.training.muon import Muon
 from letterloom.training.optimizers import (
     build_optimizers,
     load_optimizer_tensors,
@@ -54,7 +55,7 @@ def test_every_parameter_is_owned_exactly_once(name: str) -> None:
 def test_muon_owns_the_hidden_matrices_and_nothing_else() -> None:
     m = model()
     muon, adamw = build_optimizers(OptimizerConfig(name="muon"), m)
-    assert isinstance(muon, torch.optim.Muon)
+    assert isinstance(muon, Muon)
     hidden = {
         f"blocks.{i}.{part}.weight" for i in (0, 1) for part in ("attention.qkv", "attention.out", "mlp.up", "mlp.down")
     }
@@ -75,7 +76,7 @@ def test_the_factor_multiplies_each_peak() -> None:
     optimizers = build_optimizers(OptimizerConfig(name="muon", learning_rate=0.01, muon_learning_rate=0.4), model())
     set_learning_rate(optimizers, 0.5)
     set_learning_rate(optimizers, 0.25)  # from the peak, not from the last rate
-    assert [group["lr"] for o in optimizers for group in o.param_groups] == pytest.approx([0.1, 0.0025, 0.0025])
+    assert [group["lr"] for o in optimizers for group in o.param_groups] == pytest.approx([0.1, 0.1, 0.0025, 0.0025])
 
 
 @pytest.mark.parametrize(("name", "momentum"), [("sgd", 0.0), ("sgd", 0.9), ("adamw", 0.0), ("muon", 0.0)])

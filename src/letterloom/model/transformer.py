@@ -23,15 +23,22 @@ EPS = 1e-5
 ROTARY_BASE = SINUSOIDAL_BASE = 10_000.0
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
+class CausalAttention(nn.Module):
     """Each query (B, H, t, K) attends to the keys (B, H, T, K) up to its own place, the last t of T."""
-    t, T = q.shape[2], k.shape[2]  # noqa: N806 (T of the legend)
-    if t == T:  # no past
-        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
-    if t == 1:  # the newest character sees everything
-        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
-    mask = torch.ones(t, T, dtype=torch.bool, device=q.device).tril(T - t)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = dropout
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        dropout = self.dropout if self.training else 0.0
+        t, T = q.shape[2], k.shape[2]  # noqa: N806 (T of the legend)
+        if t == T:  # no past
+            return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+        if t == 1:  # the newest character sees everything
+            return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        mask = torch.ones(t, T, dtype=torch.bool, device=q.device).tril(T - t)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
 
 
 class Smear(nn.Module):
@@ -95,19 +102,20 @@ class Rotary(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         angles = _angles(config.context_length, config.d_head, ROTARY_BASE)  # (T, K / 2)
-        self.register_buffer("cos", angles.cos().to(torch.get_default_dtype()), persistent=False)
-        self.register_buffer("sin", angles.sin().to(torch.get_default_dtype()), persistent=False)
+        cos, sin = torch.cat([angles.cos()] * 2, dim=1), torch.cat([-angles.sin(), angles.sin()], dim=1)  # (T, K) each
+        self.register_buffer("cos", cos.to(torch.get_default_dtype()), persistent=False)
+        self.register_buffer("sin", sin.to(torch.get_default_dtype()), persistent=False)
 
-    def forward(self, x: Tensor, start: int) -> Tensor:  # (B, H, T, K)
-        cos, sin = self.cos[start : start + x.shape[2]], self.sin[start : start + x.shape[2]]
-        left, right = x.chunk(2, dim=-1)  # (B, H, T, K / 2) each
-        return torch.cat([left * cos - right * sin, left * sin + right * cos], dim=-1).to(x.dtype)
+    def forward(self, x: Tensor, start: int) -> Tensor:  # (B, T, ..., K)
+        shape = (x.shape[1], *(1 for _ in x.shape[2:-1]), x.shape[-1])
+        cos, sin = (table[start : start + x.shape[1]].view(shape).to(x.dtype) for table in (self.cos, self.sin))
+        return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 
 class HeadNorm(nn.Module):
     """Divide each head's query or key by its root mean square; no weights."""
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, H, T, K)
+    def forward(self, x: Tensor) -> Tensor:  # (..., K)
         return F.rms_norm(x, x.shape[-1:], eps=EPS)
 
 
@@ -167,18 +175,19 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.n_heads, self.dropout = config.n_heads, config.dropout
+        self.n_heads = config.n_heads
         self.qkv = nn.Linear(config.d_model, 3 * config.d_model, bias=config.bias_qkv)
         self.out = nn.Linear(config.d_model, config.d_model, bias=config.bias_attention_out)
         self.head_norm = HeadNorm() if config.qk_norm else nn.Identity()
+        self.attend = CausalAttention(config.dropout)
 
     def forward(self, x: Tensor, rotary: Rotary | NoPositions, start: int, cache: LayerCache | None) -> Tensor:
         qkv = self.qkv(x).unflatten(-1, (3, self.n_heads, -1))  # (B, T, 3, H, K)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # (B, H, T, K) each
-        q, k = rotary(self.head_norm(q), start), rotary(self.head_norm(k), start)
+        q, k = rotary(self.head_norm(qkv[:, :, :2]), start).unbind(2)  # (B, T, H, K) each
+        q, k, v = (part.transpose(1, 2) for part in (q, k, qkv[:, :, 2]))  # (B, H, T, K) each
         if cache is not None:
             k, v = cache.extend(k, v)  # (B, H, start + T, K) each
-        y = causal_attention(q, k, v, self.dropout if self.training else 0.0)  # (B, H, T, K)
+        y = self.attend(q, k, v)  # (B, H, T, K)
         return self.out(y.transpose(1, 2).flatten(2))  # (B, T, D)
 
 
@@ -247,9 +256,10 @@ def norm(config: ModelConfig) -> nn.Module:
 
 @torch.no_grad()
 def initialise(model: Transformer) -> None:
-    """Draw every weight from N(0, 0.02), biases zero; residual projections as `config.initialisation` says."""
+    """Draw every weight from N(0, 0.02), biases zero; residual projections and embedding as the configuration says."""
     config = model.config
     residual_std = {"normal": 0.02, "gpt2": 0.02 / math.sqrt(2 * config.n_layers), "zero_projections": 0.0}
+    unit_embedding = config.initialisation == "zero_projections" and not config.tied_head
     for name, parameter in model.named_parameters():
         if name.endswith("bias") or name.startswith("smear"):
             parameter.zero_()
@@ -257,6 +267,8 @@ def initialise(model: Transformer) -> None:
             parameter.normal_(std=residual_std[config.initialisation])
         elif "norm" in name:
             parameter.fill_(1.0)
+        elif name == "embedding.weight" and unit_embedding:
+            parameter.normal_()  # the scale that the norms bring everything to
         else:
             parameter.normal_(std=0.02)
 

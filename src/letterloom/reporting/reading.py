@@ -111,7 +111,7 @@ class RunRecord:
         return sum(accounting.parameters(self.config.model, self.vocab_size).values())
 
     def memory(self) -> dict[str, int]:
-        """Bytes of each thing that training holds in memory, computed, in float32."""
+        """Bytes of each thing that training holds in memory, computed."""
         return accounting.training_memory(self.config, self.vocab_size)
 
     def checkpoint_bytes(self) -> dict[str, int]:

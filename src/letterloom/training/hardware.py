@@ -8,7 +8,7 @@ import torch
 from letterloom import accounting
 from letterloom.config import RunConfig
 from letterloom.errors import ConfigError, ResourceError, is_out_of_memory
-from letterloom.training.products import convolution_is_faster
+from letterloom.training.kernels import bf16_is_faster, convolution_is_faster
 from letterloom.training.ranks import Ranks
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -46,14 +46,13 @@ def resolve_hardware(config: RunConfig) -> RunConfig:
     device = resolve_device(training.device)
     precision = training.precision
     if precision == "auto":
-        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        precision = "bf16" if bf16_is_faster(device) else "fp32"
     elif precision == "mixed":
         precision = "fp16" if device.type == "cuda" else "bf16"
     threads = training.threads or accounting.usable_cores()
     products = training.products
     if products == "auto":
-        fp32_on_cpu = device.type == "cpu" and precision == "fp32"
-        products = "convolution" if fp32_on_cpu and convolution_is_faster() else "matmul"
+        products = "convolution" if device.type == "cpu" and convolution_is_faster() else "matmul"
     resolved = training.model_copy(
         update={"device": str(device), "precision": precision, "threads": threads, "products": products}
     )

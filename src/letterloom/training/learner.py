@@ -14,15 +14,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from letterloom.config import RunConfig
 from letterloom.errors import NonFiniteError
 from letterloom.model.transformer import Transformer
-from letterloom.runs.checkpoint import Checkpoint, load_parameters
+from letterloom.runs.checkpoint import Checkpoint
+from letterloom.runs.tensors import load_parameters
 from letterloom.training.hardware import autocast
+from letterloom.training.kernels import quicken
 from letterloom.training.optimizers import (
     build_optimizers,
     load_optimizer_tensors,
     optimizer_tensors,
     set_learning_rate,
 )
-from letterloom.training.products import convolve_linears
 from letterloom.training.ranks import ALONE, Ranks
 
 log = logging.getLogger("letterloom")
@@ -38,8 +39,7 @@ class Learner:
         self.device = torch.device(config.training.device)
         torch.manual_seed(config.training.seed)
         self.model = Transformer(config.model, vocab_size).to(self.device)
-        if config.training.products == "convolution":
-            convolve_linears(self.model)
+        quicken(self.model, config.training)
         self._drops = bool(config.model.dropout or config.model.mlp_dropout)
         self._parameters = list(self.model.parameters())  # finding them takes longer than clipping them
         self.optimizers = build_optimizers(config.optimizer, self.model)

@@ -25,9 +25,9 @@ from letterloom.errors import ResourceError
 from letterloom.runs.environment import describe_environment
 from letterloom.text.batches import batch
 from letterloom.training.hardware import AUTOCAST, device_memory, out_of_memory_told
+from letterloom.training.kernels import ConvolvedLinear
 from letterloom.training.learner import Learner
 from letterloom.training.optimizers import optimizer_tensors
-from letterloom.training.products import ConvolvedLinear
 
 LEAST_STEPS = 2
 BUSY = 0.5  # load a core from which on other work is told of

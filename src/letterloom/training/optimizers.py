@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Muon, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
 from letterloom.config import OptimizerConfig
 from letterloom.errors import DataMismatchError
+from letterloom.training.muon import Muon
 
 Named = tuple[str, nn.Parameter]
 
@@ -14,7 +15,7 @@ Named = tuple[str, nn.Parameter]
 def build_optimizers(config: OptimizerConfig, model: nn.Module) -> list[Optimizer]:
     """The optimizers that together own every parameter of `model` once.
 
-    Parameters are routed by name: `torch.optim.Muon` would take an embedding without complaint. Matrices are
+    Parameters are routed by name, since an embedding is a matrix to Muon, too. Matrices are
     decayed, vectors (biases, norms, smear) never. The peak learning rate is kept in each group as `peak`.
     """
     matrices: list[Named] = []
@@ -34,8 +35,10 @@ def build_optimizers(config: OptimizerConfig, model: nn.Module) -> list[Optimize
     )
     if not hidden:
         return [_with_peak(adamw)]
+    fused = [p for name, p in hidden if name.endswith("qkv.weight")]  # queries, keys and values, one below the other
+    single = [p for name, p in hidden if not name.endswith("qkv.weight")]
     muon = Muon(
-        [p for _, p in hidden],
+        [{"params": fused, "parts": 3}, {"params": single}],
         lr=config.muon_learning_rate,
         momentum=config.muon_momentum,
         weight_decay=config.weight_decay,

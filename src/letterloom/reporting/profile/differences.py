@@ -57,36 +57,33 @@ def _row(quantity: str, unit: str, computed: float, found: float, reason: str) -
 
 
 def _other_activations(config: RunConfig, vocab_size: int, found: int) -> str:
-    """Why activations are not those of the closed form, which is for float32 on a CPU; "" if that is no reason."""
-    model, training, held = config.model, config.training, accounting.training_memory(config, vocab_size)
-    least = accounting.least_activation_bytes(model, vocab_size, training.micro_batch()) / (1 + training.compile)
+    """Why activations are not those of the closed form, which is for float32 and bf16 on a CPU; "" if nothing is."""
+    training, held = config.training, accounting.training_memory(config, vocab_size)
+    least = accounting.least_activation_bytes(config.model, vocab_size, training.micro_batch()) / (1 + training.compile)
     most = (1 + ALIKE) * held["activations"]
     causes = []
-    if training.precision != "fp32":
+    device = training.device.partition(":")[0]
+    if training.precision != "fp32" and (device, training.precision) != ("cpu", "bf16"):
         causes.append(f"{training.precision} halves what products keep, and converted weights are kept")
         most += held["weights"] / 2
-    device = training.device.partition(":")[0]
     if device != "cpu":
         causes.append(f"on {device} other kernels compute norms, dropout and attention")
         most *= 2
     if training.compile:
         causes.append("compiled code computes some of it anew instead of keeping it")
-    if model.context_length == 1:
-        causes.append("PyTorch treats a context of one character in its own way")
-        most *= 1.1
     return "; ".join(causes) if least <= found <= most else ""
 
 
 def _other_peak(config: RunConfig, vocab_size: int, activations: int, found: int) -> str:
     """Why the peak is not the sum of the parts, the activations as they were measured; "" if nothing explains it."""
-    model, training, held = config.model, config.training, accounting.training_memory(config, vocab_size)
+    held = accounting.training_memory(config, vocab_size)
     others = activations - held["activations"]
     surplus = found - sum(held.values()) - others
     told = "the activations are others, as said; " if abs(others) > ALIKE * held["activations"] else ""
     if -min(held["gradients"], activations) <= surplus < 0:
         return f"{told}gradients appear while activations go, so the parts are never whole at once"
-    kept = accounting.activations(model, vocab_size, training.micro_batch())
-    passing = PASSING * max(held["weights"], *kept.values()) + (0 if training.device == "cpu" else WORKSPACE)
+    kept = accounting.training_activations(config, vocab_size)
+    passing = PASSING * max(held["weights"], *kept.values()) + (0 if config.training.device == "cpu" else WORKSPACE)
     if 0 <= surplus <= passing:
         return f"{told}what the backward pass and the optimizer take while they compute comes on top"
     return ""

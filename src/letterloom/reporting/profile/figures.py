@@ -39,7 +39,7 @@ class Profile:
 def figures(profile: Profile) -> dict[str, Any]:
     """Every figure of a profile by section, units in the names; None for what cannot be told.
 
-    Memory is for float32; "characters" are ids, so of a byte model bytes.
+    Memory is that of `accounting.training_memory`; "characters" are ids, so of a byte model bytes.
     """
     config, vocab_size, measured = profile.config, profile.vocab_size, profile.measured
     told: dict[str, Any] = {
@@ -140,12 +140,12 @@ def _parameters(config: ModelConfig, vocab_size: int) -> dict[str, Any]:
 
 
 def _memory(config: RunConfig, vocab_size: int) -> dict[str, Any]:
-    model, sequences = config.model, config.training.micro_batch()
+    model = config.model
     held = accounting.training_memory(config, vocab_size)
     return _bytes(held) | {
         "training_bytes": sum(held.values()),
-        "activations_by_component_bytes": accounting.activations(model, vocab_size, sequences),
-        "activations_of_sequences": sequences,
+        "activations_by_component_bytes": accounting.training_activations(config, vocab_size),
+        "activations_of_sequences": config.training.micro_batch(),
         "cache_bytes": accounting.cache_bytes(model),
         "masked_model_bytes": accounting.masked_model_bytes(model, vocab_size),
     }

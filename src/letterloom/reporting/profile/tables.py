@@ -84,7 +84,7 @@ def _memory(told: Mapping[str, Any]) -> Table:
         "with masks": (f"weights, and {mask} of floats for each of {heads}", "masked_model_bytes"),
     }
     return Table(
-        "Memory, computed for float32",
+        "Memory, computed",
         ("what", "of what", "bytes", "MB", "MiB"),
         "llrrr",
         [
@@ -92,8 +92,9 @@ def _memory(told: Mapping[str, Any]) -> Table:
             for name, (of, key) in lines.items()
             if key in memory
         ],
-        "1 MB is 1,000,000 bytes, 1 MiB is 1,048,576. Lectures on GPTs count a model with its masks, and call the MiB "
-        "MB; Letterloom keeps no masks.",
+        "Activations are those of a CPU: in bf16 if that is the precision, in any other in float32. 1 MB is 1,000,000 "
+        "bytes, 1 MiB is 1,048,576. Lectures on GPTs count a model with its masks, and call the MiB MB; Letterloom "
+        "keeps no masks.",
     )
 
 
