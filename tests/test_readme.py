@@ -13,7 +13,7 @@ from letterloom.cli import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SMALL = ["--model.d-model", "16", "--model.n-layers", "1", "--training.threads", "1", "--minutes", "0.01"]
+SMALL = ["--model.d-model", "16", "--model.n-layers", "1", "--training.threads", "1", "--training.max-steps", "9"]
 
 
 def blocks(language: str) -> list[str]:
@@ -51,7 +51,7 @@ def test_the_letterloom_commands_run_one_after_the_other(folder: Path, capsys: p
 
 def test_the_python_lines_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [code] = blocks("python")
-    small = 'model={"d_model": 16, "n_layers": 1}, training={"max_minutes": 0.01, "threads": 1}'
+    small = 'model={"d_model": 16, "n_layers": 1}, training={"max_steps": 9, "threads": 1}'
     short = code.replace('training={"max_minutes": 4}', small)
     assert short != code
     exec(compile(short, "README.md", "exec"), {})

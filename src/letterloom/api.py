@@ -9,6 +9,7 @@ Rooms that compute are imported when they are needed: torch takes seconds, and a
 """
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,10 +84,14 @@ def train(
 ) -> Run:
     """Train a model. Settings come from the recipe, then the file `config`, then `settings`; the later ones win.
 
+    With neither recipe nor file the run is planned: `settings` keep what they say, and everything else is chosen for
+    the text, the machine and the minutes, `training.max_minutes`, by default two. Where they limit steps or epochs
+    alone there is nothing to plan for, and the rest is that of the recipe `small`.
+
     Args:
         corpus: Names, files or folders; None: what the settings say.
-        recipe: Complete settings by name; by default `small`, or none where `config` is given.
-        out: The new run directory; by default `runs/CORPUS-RECIPE-TIME`.
+        recipe: Complete settings by name.
+        out: The new run directory; by default `runs/CORPUS-RECIPE-TIME`, for a plan with its minutes as the recipe.
         config: A TOML file, such as the run.toml of another run.
         **settings: By section, as in `model={"n_layers": 6}, training={"max_minutes": 4}`. Limits (in steps,
             epochs or minutes) given here take the place of those given below.
@@ -95,8 +100,10 @@ def train(
         ConfigError: a setting is unknown, out of range or given twice.
         And what `letterloom.training.loop.train` raises.
     """
+    began = time.perf_counter()
     layers: list[Mapping[str, Any]] = []
-    if recipe is None and config is None:
+    open_to_plan = recipe is None and config is None
+    if open_to_plan:
         recipe = DEFAULT_RECIPE
     if recipe is not None:
         layers.append(read_recipe(recipe))
@@ -110,11 +117,13 @@ def train(
             raise ConfigError("the text is given twice, as CORPUS and as text.corpus; keep one of them")
         layers.append({"text": {"corpus": corpus_names(corpus)}})
     run_config = build_config(*layers)
-    path = Path(out) if out is not None else _default_path(run_config, str(config or recipe))
+    minutes = run_config.training.max_minutes if open_to_plan else None
+    name = Path(str(config or recipe)).stem if minutes is None else f"{minutes:g}min"
+    path = Path(out) if out is not None else _default_path(run_config, name)
 
     from letterloom.training import loop
 
-    return Run(loop.train(run_config, path).path)
+    return Run(loop.train(run_config, path, None if minutes is None else settings, began).path)
 
 
 def resume(run: str | Path) -> Run:
@@ -159,5 +168,6 @@ def _section(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _default_path(config: RunConfig, settings: str) -> Path:
     """`runs/CORPUS-RECIPE-TIME`, in characters that need no quotes in a shell."""
-    words = [re.sub(r"[^\w-]+", "_", Path(name).stem)[:60].strip("_-") for name in (config.text.corpus[0], settings)]
+    names = Path(config.text.corpus[0]).stem, settings
+    words = [re.sub(r"[^\w-]+", "_", name)[:60].strip("_-") for name in names]
     return Path("runs") / "-".join([*filter(None, words), datetime.now().strftime("%Y%m%d-%H%M%S")])

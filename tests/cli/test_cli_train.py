@@ -20,12 +20,12 @@ def flag(section: str, name: str) -> str:
 
 
 @pytest.fixture
-def planned(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[RunConfig, Path]]:
-    """The configuration and place of each training that was asked for; nothing is trained."""
+def planned(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[RunConfig, Path, Any]]:
+    """The configuration, the place and what a plan has to keep of each training asked for; nothing is trained."""
     calls = []
 
-    def train(config: RunConfig, out: Path) -> SimpleNamespace:
-        calls.append((config, out))
+    def train(config: RunConfig, out: Path, kept: Any, began: float) -> SimpleNamespace:
+        calls.append((config, out, kept))
         return SimpleNamespace(path=tiny_run)
 
     monkeypatch.setattr(loop, "train", train)
@@ -40,6 +40,29 @@ class TestLayers:
     def test_the_recipe_is_small_where_none_is_named(self, call: Any, planned: Any) -> None:
         call("train")
         assert planned[0][0] == build_config(read_recipe("small"))
+
+    def test_two_minutes_are_planned_where_nothing_is_said(self, call: Any, planned: Any) -> None:
+        call("train")
+        assert planned[0][0].training.max_minutes == 2
+        assert planned[0][2] == {}
+
+    def test_a_plan_keeps_what_the_flags_say(self, call: Any, planned: Any) -> None:
+        call("train", "--minutes", "0.5", "--model.n-layers", "3", "--training.max-steps", "9")
+        assert planned[0][2] == {"model": {"n_layers": "3"}, "training": {"max_minutes": "0.5", "max_steps": "9"}}
+
+    @pytest.mark.parametrize(
+        "flags",
+        [
+            ["--recipe", "small"],
+            ["--recipe", "nanogpt-cpu", "--minutes", "3"],
+            ["--training.max-steps", "7"],
+            ["--training.max-epochs", "7", "--minutes", "none"],
+        ],
+        ids=" ".join,
+    )
+    def test_a_recipe_or_another_limit_is_not_planned(self, call: Any, planned: Any, flags: list[str]) -> None:
+        call("train", *flags)
+        assert planned[0][2] is None
 
     def test_flags_over_file_over_recipe(self, call: Any, planned: Any, tmp_path: Path) -> None:
         (tmp_path / "file.toml").write_text("[model]\nn_layers = 3\nd_model = 48\n")
@@ -178,6 +201,10 @@ class TestPlace:
         out = planned[0][1]
         assert out.parent == Path("runs")
         assert out.name.startswith("Ham_let-nanogpt-cpu-20")
+
+    def test_a_plan_has_its_minutes_for_a_recipe(self, call: Any, planned: Any) -> None:
+        call("train", "Hamlet.txt", "--minutes", "0.5")
+        assert planned[0][1].name.startswith("Hamlet-0_5min-20")
 
     @pytest.mark.parametrize("text", ["-", "..", "/", "☃" * 300, "a" * 300])
     def test_any_name_of_a_text_gives_a_usable_folder(self, call: Any, planned: Any, tmp_path: Path, text: str) -> None:

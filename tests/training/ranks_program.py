@@ -27,7 +27,7 @@ from letterloom import cli
 from letterloom.config import RunConfig
 from letterloom.errors import ResourceError
 from letterloom.text.batches import batch
-from letterloom.training import loop
+from letterloom.training import closing, loop
 from letterloom.training.hardware import resolve_hardware
 from letterloom.training.learner import Learner
 
@@ -104,7 +104,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     loop.resolve_hardware = unable if RANK == 1 and job["name"] == "unable" else resolve_hardware  # type: ignore[attr-defined]
     loop.batch = recording_batch  # type: ignore[attr-defined]
     Learner.update = acting_update  # type: ignore[method-assign]
-    loop.write_report = lambda path: ()  # type: ignore[attr-defined]  # pictures take a second
+    closing.write_report = lambda path: ()  # type: ignore[attr-defined]  # pictures take a second
     exit_code = cli.main(job["arguments"])
     weights = [p.detach().numpy().tobytes() for learner in learners for p in learner.model.parameters()]
     return {"exit_code": exit_code, "inputs": inputs, "weights": hashlib.sha256(b"".join(weights)).hexdigest()}

@@ -20,7 +20,7 @@ import pytest
 from letterloom.config import RunConfig, build_config
 from letterloom.runs.checkpoint import read_checkpoint, remove_old_checkpoints, save_checkpoint
 from letterloom.runs.directory import RunDirectory, is_run
-from letterloom.training import loop
+from letterloom.training import closing, loop
 
 TRIALS = 50
 FILE_EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "shutil.rmtree"}
@@ -120,7 +120,7 @@ def work(config: RunConfig, out: Path, events: Any, die_at: int) -> None:
     patch = pytest.MonkeyPatch()
     patch.setattr(loop, "save_checkpoint", begin_save)
     patch.setattr(loop, "remove_old_checkpoints", end_save)
-    patch.setattr(loop, "write_report", lambda run: None)  # drawing curves would be most of the work
+    patch.setattr(closing, "write_report", lambda run: None)  # drawing curves would be most of the work
     sys.addaudithook(hook)
     if is_run(out):
         loop.resume(out)

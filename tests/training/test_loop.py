@@ -25,7 +25,7 @@ from letterloom.evaluation.loss import evaluate
 from letterloom.runs.checkpoint import load_checkpoint, read_checkpoint
 from letterloom.runs.directory import RunDirectory
 from letterloom.text.encoding import open_corpus
-from letterloom.training import loop
+from letterloom.training import closing
 from letterloom.training.learner import Learner
 from letterloom.training.loop import resume, train
 
@@ -143,10 +143,11 @@ def test_the_final_numbers_are_those_of_the_best_weights_on_the_whole_split(tiny
     assert checkpoint.step < max(validations)  # else the best would be the last
     expected = evaluate(checkpoint.model(), checkpoint.tokenizer, corpus.validation)
     found = run.evaluation()["validation"]["blocks"]  # type: ignore[index]
-    assert found["nats_per_character"] == expected.nats_per_character
+    assert found["nats_per_character"] == pytest.approx(expected.nats_per_character, rel=1e-7)  # by other kernels
     assert found["characters"] == corpus.description["split"]["validation"]["characters"]
     expected = evaluate(checkpoint.model(), checkpoint.tokenizer, corpus.train, max_characters=len(corpus.validation))
-    assert run.evaluation()["training"]["blocks"]["nats_per_character"] == expected.nats_per_character  # type: ignore[index]
+    seen = run.evaluation()["training"]["blocks"]["nats_per_character"]  # type: ignore[index]
+    assert seen == pytest.approx(expected.nats_per_character, rel=1e-7)
 
 
 def test_a_run_directory_holds_everything_the_design_names(tiny_run: Path) -> None:
@@ -203,12 +204,13 @@ def test_kept_records_do_not_run_together(tmp_path: Path) -> None:
 
 
 def test_minutes_limit_the_run_and_the_decay_ends_with_it(tiny_text: Path, tmp_path: Path) -> None:
-    limits = {"max_steps": None, "max_minutes": 0.01, "eval_interval": 10**6, "checkpoint_interval": 10**6}
+    limits = {"max_steps": None, "max_minutes": 0.06, "eval_interval": 10**6, "checkpoint_interval": 10**6}
     run = train(
         config(tiny_text, training=limits, optimizer={"schedule": "linear", "final_fraction": 0.0}), tmp_path / "r"
     )
     lines = [line for line in run.metrics() if line["kind"] == "train"]
-    assert lines[-1]["seconds"] >= 0.6 > lines[-2]["seconds"]
+    left = 3.6 - read_checkpoint(run.checkpoints()[-1]).state["position"]["reserved"]
+    assert lines[-1]["seconds"] >= left > lines[-2]["seconds"]
     expected = [1e-3 * (1 - line["progress"]) for line in lines[2:-1]]  # each step uses the progress before it
     assert [line["learning_rate"] for line in lines[3:]] == pytest.approx(expected)
 
@@ -288,7 +290,7 @@ def test_an_interrupt_after_training_tells_how_to_go_on(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "write_report", interrupted)
+    monkeypatch.setattr(closing, "write_report", interrupted)
     with pytest.raises(Interrupted, match=r"it is saved, .*`letterloom resume .*run`") as caught:
         train(config(tiny_text, training={"max_steps": 1}), tmp_path / "run")
     assert caught.value.exit_code == 130

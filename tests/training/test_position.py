@@ -17,6 +17,13 @@ def test_progress_is_that_of_the_nearest_limit() -> None:
     assert Position().progress(limits, steps_per_epoch=25.0) == 0.0
 
 
+def test_what_is_reserved_is_not_for_training() -> None:
+    limits = TrainingConfig(max_minutes=2.0)
+    assert Position(step=9, seconds=30.0, reserved=20.0).progress(limits, 25.0) == pytest.approx(0.3)
+    assert Position(step=9, seconds=100.0, reserved=20.0).progress(limits, 25.0) == pytest.approx(1.0)
+    assert Position(step=1, seconds=0.1, reserved=500.0).progress(limits, 25.0) >= 1.0  # resumed with fewer minutes
+
+
 def test_patience_counts_validations_since_the_best() -> None:
     limits = TrainingConfig(max_steps=1, patience=2)
     position = Position()

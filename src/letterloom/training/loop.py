@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +17,16 @@ from letterloom import accounting, storage
 from letterloom.config import RunConfig
 from letterloom.errors import Interrupted, RunError
 from letterloom.evaluation.loss import evaluate
-from letterloom.generation.defaults import TEMPERATURE
-from letterloom.generation.generate import generate
-from letterloom.generation.sampler import Sampler
-from letterloom.model.transformer import Transformer
-from letterloom.reporting.report import write_report
-from letterloom.runs.checkpoint import (
-    Checkpoint,
-    load_checkpoint,
-    newest_checkpoint,
-    remove_old_checkpoints,
-    save_checkpoint,
-)
+from letterloom.runs.checkpoint import Checkpoint, newest_checkpoint, remove_old_checkpoints, save_checkpoint
 from letterloom.runs.directory import RunDirectory, is_run
 from letterloom.runs.environment import describe_environment, differences
 from letterloom.text.batches import batch, steps_per_epoch
 from letterloom.text.encoding import Corpus, open_corpus, scored_characters
+from letterloom.training.closing import closing_seconds, finish, require_time, scored_at_most, write_samples
 from letterloom.training.display import build_display
 from letterloom.training.hardware import out_of_memory_told, resolve_hardware, take_share
 from letterloom.training.learner import Learner
+from letterloom.training.planning.plan import Kept, make_plan
 from letterloom.training.position import Position
 from letterloom.training.ranks import Ranks, joined
 from letterloom.training.recorder import Recorders
@@ -47,8 +38,23 @@ HELD_OUT_KEPT = 100_000  # ids of the validation split that the run keeps, to ho
 log = logging.getLogger("letterloom")
 
 
-def train(config: RunConfig, out: Path) -> RunDirectory:
+@dataclass(frozen=True)
+class _Begun:
+    """What was found out before a run directory was written."""
+
+    corpus: Corpus
+    closing: float  # seconds that the end will take, where minutes limit the run
+    plan: str  # as it is told; "" where nothing was planned
+
+
+def train(config: RunConfig, out: Path, kept: Kept | None = None, began: float | None = None) -> RunDirectory:
     """Train from scratch into the new run directory `out`, evaluate the best weights, write the report.
+
+    Args:
+        config: Every setting, or with `kept` those that a plan begins from.
+        out: The run directory.
+        kept: The settings, by section, that a plan may not touch (see `planning.plan.make_plan`); None: no plan.
+        began: When the command began, by `time.perf_counter`: its minutes count from there; by default now.
 
     Raises:
         CorpusError, ConfigError, ResourceError: before anything is written.
@@ -56,10 +62,11 @@ def train(config: RunConfig, out: Path) -> RunDirectory:
         NonFiniteError: the loss or a gradient stopped being finite; the last checkpoint is good.
         Interrupted: a signal came; the last step is saved.
     """
+    began = time.perf_counter() if began is None else began
     with joined() as ranks:
         run = ranks.first(lambda: RunDirectory(out))  # the default name tells the time, which may differ
-        with ranks.first_in(_created(run, config, ranks)) as corpus:
-            return _continue(run, ranks, corpus)
+        with ranks.first_in(_created(run, config, ranks, kept, began)) as begun:
+            return _continue(run, ranks, began, begun)
 
 
 def resume(path: Path) -> RunDirectory:
@@ -73,43 +80,50 @@ def resume(path: Path) -> RunDirectory:
         DataMismatchError: the text has changed, or no checkpoint is whole.
         LetterloomError: as `train`.
     """
-    run = RunDirectory(path)
+    run, began = RunDirectory(path), time.perf_counter()
     with joined() as ranks:
         with ranks.alike():
             if not is_run(path):
                 raise RunError(f"{path} is not a run directory; give the folder that `letterloom train` wrote")
         with ranks.first_in(run.locked()):
-            return _continue(run, ranks)
+            return _continue(run, ranks, began)
 
 
 @contextmanager
-def _created(run: RunDirectory, config: RunConfig, ranks: Ranks) -> Iterator[Corpus]:
+def _created(run: RunDirectory, config: RunConfig, ranks: Ranks, kept: Kept | None, began: float) -> Iterator[_Begun]:
     """Begin a run directory, as soon as everything is known to fit, and hold it; the text that it is about."""
-    config = resolve_hardware(config)
-    take_share(config, ranks)
+    take_share(resolve_hardware(config), ranks)
     run.require_free()
     corpus = open_corpus(config.text)
+    plan = None if kept is None else make_plan(config, kept, corpus, ranks, began)
+    config = resolve_hardware(plan.config if plan else config)
     text = config.text.model_copy(update={"corpus": tuple(corpus.description["corpus"])})  # found from any folder
     config = config.model_copy(update={"text": text})
+    take_share(config, ranks)
     require_all(run, corpus, config, ranks)
+    closing = closing_seconds(config, corpus, plan.costs if plan else None)
+    require_time(config.training, time.perf_counter() - began, closing)
     with run.locked():
         run.require_free()  # another process may have come first
-        kept = corpus.validation[:HELD_OUT_KEPT]
-        texts = np.split(kept, np.flatnonzero(kept == corpus.tokenizer.end_of_text_id))  # they would run together
+        ids = corpus.validation[:HELD_OUT_KEPT]
+        texts = np.split(ids, np.flatnonzero(ids == corpus.tokenizer.end_of_text_id))  # they would run together
         held_out = "\n".join(map(corpus.tokenizer.decode, texts))
         run.create(config, corpus.tokenizer, corpus.description, _environment(config, ranks), held_out)
-        yield corpus
+        yield _Begun(corpus, closing, plan.told if plan else "")
 
 
-def _continue(run: RunDirectory, ranks: Ranks, corpus: Corpus | None = None) -> RunDirectory:
+def _continue(run: RunDirectory, ranks: Ranks, began: float, begun: _Begun | None = None) -> RunDirectory:
     """Go on from the newest checkpoint, or begin where there is none, in a run directory that rank 0 holds."""
     with ranks.alike():
         config = resolve_hardware(run.config())
         take_share(config, ranks)
-        if corpus is None:
-            corpus = open_corpus(config.text, run.tokenizer(), expected=run.corpus())
+        corpus = begun.corpus if begun else open_corpus(config.text, run.tokenizer(), expected=run.corpus())
     checkpoint = ranks.first(lambda: newest_checkpoint(run))
-    return _Training(run, config, corpus, checkpoint, ranks).go()
+    training = _Training(run, config, corpus, checkpoint, ranks)
+    if checkpoint is None and config.training.max_minutes is not None:
+        closing = ranks.first(lambda: begun.closing if begun else closing_seconds(config, corpus))
+        training.position.reserved = closing + ranks.largest(time.perf_counter() - began)[0]
+    return training.go(begun.plan if begun else "")
 
 
 def _environment(config: RunConfig, ranks: Ranks) -> dict[str, Any]:
@@ -128,7 +142,7 @@ class _Training:
         with out_of_memory_told(config):
             self.learner = Learner(config, corpus.tokenizer.vocab_size, ranks)
         self.position = Position()
-        if checkpoint is not None:
+        if checkpoint:
             for difference in differences(run.environment(), _environment(config, ranks)):
                 log.warning("%s, so losses may differ from those of a run that never stopped", difference)
             with ranks.alike():
@@ -136,13 +150,13 @@ class _Training:
                 self.learner.load(checkpoint)
             ranks.first(lambda: self._link(checkpoint.path))
         ranks.first(lambda: run.trim_metrics(self.position.step))
-        self._earlier, self._since = self.position.seconds, time.perf_counter()
         self._epoch = steps_per_epoch(len(corpus.train), config.training.batch_size, config.model.context_length)
         self._ids_per_character = len(corpus.train) / scored_characters(corpus.train, corpus.tokenizer)
 
-    def go(self) -> RunDirectory:
+    def go(self, plan: str) -> RunDirectory:
         """Train to the end, then evaluate and report."""
-        self.display.tell(self._plan())
+        self._earlier, self._since = self.position.seconds, time.perf_counter()
+        self.display.tell("\n".join(filter(None, [self._beginning(), plan])))
         recording = self.recorders.opened(self.run, self.display, self.position.step + 1)
         with self.ranks.first_in(recording), StopSignals() as signals, out_of_memory_told(self.config):
             self._loop(signals)
@@ -178,7 +192,7 @@ class _Training:
             ends = progress >= 1.0
             improved = (ends or self._due(training.eval_interval)) and self._validate()
             if self._due(training.sample_interval):
-                self.ranks.first(lambda: self._sample(self.learner.best_model, position.step))
+                self.ranks.first(self._sample)
             ends = ends or position.out_of_patience(training)
             stop = self._agree(signals) if ends else stop  # no next step will notice what came since
             if improved or ends or stop or self._due(training.checkpoint_interval):
@@ -233,19 +247,9 @@ class _Training:
         )
         return best
 
-    def _sample(self, model: Transformer, step: int) -> None:
-        training = self.config.training
-        for number, prompt in enumerate(training.sample_prompts, start=1):
-            pieces = generate(
-                model,
-                self.corpus.tokenizer,
-                prompt,
-                max_new_tokens=training.sample_characters,
-                sampler=Sampler(TEMPERATURE),
-                seed=training.seed,
-                sample=number,
-            )
-            storage.write_file(self.run.sample(step, number), prompt + "".join(pieces))
+    def _sample(self) -> None:
+        model, tokenizer = self.learner.best_model, self.corpus.tokenizer
+        write_samples(self.run, model, tokenizer, self.config.training, self.position.step)
 
     def _save(self) -> None:
         """Save a checkpoint, point `last` and `best` at theirs, and remove old ones."""
@@ -270,27 +274,20 @@ class _Training:
         storage.set_link(self.run.checkpoints_folder / "best", best if best.exists() else last)
 
     def _finish(self) -> None:
-        """Score the best weights on the whole validation split and on as much of the training split, then report."""
-        self.display.tell("scoring the whole validation split, and as much of the training split ...")
-        checkpoint = load_checkpoint(self.run.path)
-        model = checkpoint.model().to(self.config.training.device)
-        held_out = evaluate(model, self.corpus.tokenizer, self.corpus.validation)
-        seen = evaluate(model, self.corpus.tokenizer, self.corpus.train, max_characters=len(self.corpus.validation))
-        results = {"validation": held_out, "training": seen}
-        scores = {split: {result.protocol: result.to_json()} for split, result in results.items()}
-        storage.write_json(self.run.evaluation_file, scores)
-        self._sample(model, checkpoint.step)
-        write_report(self.run.path)
+        most = scored_at_most(self.config.training, len(self.corpus.validation))
+        told = f"{most:,} characters of the" if most else "the whole"
+        self.display.tell(f"scoring {told} validation split, and as much of the training split ...")
+        finish(self.run, self.config, self.corpus)
 
-    def _plan(self) -> str:
+    def _beginning(self) -> str:
         training, description = self.config.training, self.corpus.description
-        count = sum(accounting.parameters(self.config.model, self.corpus.tokenizer.vocab_size).values())
+        vocab_size = self.corpus.tokenizer.vocab_size
+        count = sum(accounting.parameters(self.config.model, vocab_size).values())
         verb = f"continuing at step {self.position.step:,}" if self.position.step else "training"
         processes = f", processes: {self.ranks.world}" if self.ranks.world > 1 else ""
         lines = [
             f"{verb} in {self.run.path}",
-            f"{description['characters']:,} characters, vocabulary {self.corpus.tokenizer.vocab_size}; "
-            f"{count:,} parameters",
+            f"{description['characters']:,} characters, vocabulary {vocab_size}; {count:,} parameters",
             f"{training.device}, {training.precision} by {training.products}, threads: {training.threads}{processes}",
         ]
         return "\n".join([*lines, *description["notes"]])

@@ -14,6 +14,7 @@ class Position:
 
     step: int = 0  # finished steps
     seconds: float = 0.0  # of training, before and after every stop
+    reserved: float = 0.0  # seconds of the minutes given that are not for training: the beginning's and the end's
     best_nats: float | None = None  # nats per character of the best validation
     best_step: int = 0
     stale: int = 0  # validations since the best
@@ -38,7 +39,7 @@ class Position:
         return max(
             self.step / limits.max_steps if limits.max_steps else 0.0,
             self.step / steps_per_epoch / limits.max_epochs if limits.max_epochs else 0.0,
-            self.seconds / (60.0 * limits.max_minutes) if limits.max_minutes else 0.0,
+            self.seconds / max(60.0 * limits.max_minutes - self.reserved, 1e-9) if limits.max_minutes else 0.0,
         )
 
     def out_of_patience(self, limits: TrainingConfig) -> bool:

@@ -27,12 +27,8 @@ def require_all(run: RunDirectory, corpus: Corpus, config: RunConfig, ranks: Ran
         ResourceError: the model does not fit the memory, or its checkpoints the disk.
     """
     training, vocab_size = config.training, corpus.tokenizer.vocab_size
+    require_texts(corpus, config, config.model.context_length)
     text = ", ".join(config.text.corpus)
-    require_length(corpus.train, config.model.context_length, f"training split of {text}")
-    if len(corpus.validation) < 2:
-        raise CorpusError(
-            f"the validation split of {text} is a single id; give more text, or a smaller text.train_fraction"
-        )
     for prompt in training.sample_prompts:
         strange = strange_characters(prompt, corpus.tokenizer)
         if strange:
@@ -56,6 +52,20 @@ def require_all(run: RunDirectory, corpus: Corpus, config: RunConfig, ranks: Ran
             "another --out, or make the model smaller"
         )
     _tell_long_intervals(config, len(corpus.train))
+
+
+def require_texts(corpus: Corpus, config: RunConfig, context_length: int) -> None:
+    """Check that both splits are long enough.
+
+    Raises:
+        CorpusError: the training split does not fill one context, or the validation split has nothing to predict.
+    """
+    text = ", ".join(config.text.corpus)
+    require_length(corpus.train, context_length, f"training split of {text}")
+    if len(corpus.validation) < 2:
+        raise CorpusError(
+            f"the validation split of {text} is a single id; give more text, or a smaller text.train_fraction"
+        )
 
 
 def _tell_long_intervals(config: RunConfig, training_ids: int) -> None:
