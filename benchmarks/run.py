@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from checkpoint import measure_checkpoint
-from decoding import measure_decoding
 from encoding import measure_encoding, measure_memory
+from generation import measure_generation
 from letterloom.runs.environment import describe_environment
 from measurement import Measurement
 from startup import measure_startup
@@ -24,7 +24,7 @@ from training import measure_training
 BENCHMARKS = {
     "startup": measure_startup,
     "training": measure_training,
-    "decoding": measure_decoding,
+    "generation": measure_generation,
     "checkpoint": measure_checkpoint,
     "encoding": measure_encoding,
     "memory": measure_memory,

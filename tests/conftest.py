@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
+import numpy as np
 import pytest
 
 from letterloom.cli import main
+from letterloom.config import ModelConfig
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: sums in one order, and no fight for cores
 
@@ -29,6 +31,24 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LETTERLOOM_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def _kernels() -> None:
+    """The kernels that write text, compiled."""
+    from letterloom.generation.compiled.engine import CompiledEngine
+    from letterloom.generation.compiled.weights import parameter_shapes
+
+    config = ModelConfig(context_length=2, d_model=2, n_heads=1, n_layers=1)
+    parameters = {name: np.zeros(shape, np.float32) for name, shape in parameter_shapes(config, 2).items()}
+    CompiledEngine(parameters, config, 2).begin(np.array([0])).logits()
+
+
+@pytest.fixture(autouse=True)
+def _compiled_before(request: pytest.FixtureRequest) -> None:
+    """Commands tell in a line that they compile, which no test of a command expects."""
+    if request.path.parent.name == "cli":
+        request.getfixturevalue("_kernels")
 
 
 @pytest.fixture(scope="session")

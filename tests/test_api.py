@@ -10,6 +10,7 @@ import letterloom
 from letterloom import api
 from letterloom.errors import ConfigError, DataMismatchError, NonFiniteError, RunError, UnknownCharacterError
 from letterloom.evaluation.loss import Evaluation, evaluate
+from letterloom.generation.eager import EagerEngine
 from letterloom.generation.generate import generate
 from letterloom.generation.sampler import Sampler
 
@@ -52,7 +53,7 @@ class TestGenerate:
     def test_it_is_the_generator_with_the_models_tokenizer(self, tiny_run: Path) -> None:
         model = api.load(tiny_run)
         pieces = generate(
-            model.network,
+            EagerEngine(model.network),
             model.checkpoint.tokenizer,
             "the",
             max_new_tokens=30,

@@ -3,15 +3,18 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from letterloom import accounting
 from letterloom.errors import ConfigError, RunError
 from letterloom.generation.defaults import MAX_NEW_TOKENS, TEMPERATURE
 
 if TYPE_CHECKING:
     from letterloom.evaluation.loss import Evaluation
     from letterloom.evaluation.verification import Comparison
+    from letterloom.generation.engine import Engine
     from letterloom.model.transformer import Transformer
     from letterloom.runs.checkpoint import Checkpoint
     from letterloom.runs.directory import RunDirectory
@@ -21,6 +24,8 @@ Texts = str | Path | Sequence[str | Path]
 Protocol = Literal["blocks", "sliding"]
 Split = Literal["validation", "training"]
 Unknown = Literal["error", "skip", "replace"]
+TOGETHER = 64  # samples drawn at a time: with more of them the caches take memory and the speed stays
+MOST_COMPILED = 50_000_000  # parameters that a CPU reads for each character faster than a GPU is told what to do
 log = logging.getLogger("letterloom")
 
 
@@ -29,11 +34,48 @@ class Model:
     """A trained model, made by `load`."""
 
     checkpoint: "Checkpoint"
-    network: "Transformer"
+    device: str = "auto"  # where `network` lies
 
     def __repr__(self) -> str:
-        count = sum(parameter.numel() for parameter in self.network.parameters())
-        return f"Model({str(self.checkpoint.path)!r}, {count:,} parameters)"
+        return f"Model({str(self.checkpoint.path)!r}, {self.parameters:,} parameters)"
+
+    @property
+    def parameters(self) -> int:
+        """How many there are."""
+        config, vocab_size = self.checkpoint.config.model, self.checkpoint.tokenizer.vocab_size
+        return sum(accounting.parameters(config, vocab_size).values())
+
+    @cached_property
+    def network(self) -> "Transformer":
+        """The model as a torch module, on its device, in evaluation mode; loaded when it is first asked for."""
+        from letterloom.training.hardware import resolve_device
+
+        return self.checkpoint.model().to(resolve_device(self.device))
+
+    @cached_property
+    def engine(self) -> "Engine":
+        """What draws text, with the checkpoint's weights: compiled kernels on a CPU, torch elsewhere.
+
+        Where the device is `auto`, a model of up to `MOST_COMPILED` parameters is left to the CPU, without torch.
+        """
+        on_cpu = self.device == "cpu" or (self.device == "auto" and self.parameters <= MOST_COMPILED)
+        if not on_cpu and self.network.head.weight.device.type != "cpu":
+            from letterloom.generation.eager import EagerEngine
+
+            log.info("text is drawn with torch, on %s", self.network.head.weight.device)
+            return EagerEngine(self.network)
+
+        from letterloom.generation.compiled.engine import CompiledEngine
+        from letterloom.generation.compiled.weights import parameter_shapes
+        from letterloom.runs.checkpoint import require_same
+
+        config, vocab_size = self.checkpoint.config.model, self.checkpoint.tokenizer.vocab_size
+        arrays = self.checkpoint.arrays()
+        found = {name: array.shape for name, array in arrays.items()}
+        require_same(found, parameter_shapes(config, vocab_size), self.checkpoint.path / "model.safetensors")
+        engine = CompiledEngine(arrays, config, vocab_size)
+        log.info("text is drawn by compiled kernels on the CPU, threads for one text: %d", engine.threads_for_one)
+        return engine
 
     def generate(self, prompt: str = "", max_new_tokens: int = MAX_NEW_TOKENS, **options: Any) -> str:
         """The prompt and the text after it; the options are those of `stream`."""
@@ -73,17 +115,55 @@ class Model:
             ConfigError: an option is out of range.
             UnknownCharacterError: the prompt has a character the model does not know, and `unknown` is "error".
         """
-        from letterloom.generation.generate import generate
+        (text,) = self._draw(
+            (sample,),
+            prompt,
+            max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
+            stop=stop,
+            unknown=unknown,
+        )
+        return text
+
+    def samples(
+        self, count: int, prompt: str = "", max_new_tokens: int = MAX_NEW_TOKENS, **options: Any
+    ) -> Iterator[Iterator[str]]:
+        """Sample 0 to `count` - 1 of a seed, each as `stream` gives it, but drawn together, which is faster.
+
+        The options are those of `stream`.
+        """
+        for first in range(0, count, TOGETHER):
+            samples = range(first, min(count, first + TOGETHER))
+            yield from self._draw(samples, prompt, max_new_tokens, **options)
+
+    def _draw(
+        self,
+        samples: Sequence[int],
+        prompt: str,
+        max_new_tokens: int,
+        *,
+        temperature: float = TEMPERATURE,
+        seed: int = 0,
+        stop: str | Sequence[str] = (),
+        unknown: Unknown = "error",
+        **filters: Any,
+    ) -> tuple[Iterator[str], ...]:
+        from letterloom.generation.generate import generate_samples
         from letterloom.generation.sampler import Sampler
 
-        return generate(
-            self.network,
+        return generate_samples(
+            self.engine,
             self.checkpoint.tokenizer,
             prompt,
             max_new_tokens=max_new_tokens,
-            sampler=Sampler(temperature, top_k, top_p, min_p, repetition_penalty),
+            sampler=Sampler(temperature, **filters),
             seed=seed,
-            sample=sample,
+            samples=samples,
             stop=stop,
             unknown=unknown,
         )
@@ -172,10 +252,14 @@ def load(path: str | Path, device: str = "auto") -> Model:
     """
     from letterloom.runs.checkpoint import load_checkpoint
     from letterloom.runs.directory import find_run
-    from letterloom.training.hardware import resolve_device
 
     checkpoint = load_checkpoint(find_run(path))
-    return Model(checkpoint, checkpoint.model().to(resolve_device(device)))
+    accounting.require_memory(checkpoint.config.model, checkpoint.tokenizer.vocab_size)
+    if device not in ("auto", "cpu"):  # only torch knows what else there is
+        from letterloom.training.hardware import resolve_device
+
+        device = str(resolve_device(device))
+    return Model(checkpoint, device)
 
 
 def corpus_names(corpus: Texts) -> tuple[str, ...]:

@@ -1,4 +1,5 @@
 import inspect
+import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -70,6 +71,13 @@ def test_control_characters_are_escaped_on_a_terminal_alone(
     out = call(*arguments).out
     assert out.startswith("a\\x1b[2Jb")
     assert out.endswith("\n")
+
+
+def test_neither_torch_nor_scipy_is_loaded_to_write_on_a_cpu(tiny_run: Path) -> None:
+    command = f"import sys; from letterloom.cli import main; main(['generate', {str(tiny_run)!r}, '-n', '3'])"
+    loaded = "print(sorted({'torch', 'scipy.linalg', 'matplotlib'} & set(sys.modules)), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", f"{command}; {loaded}"], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
 
 
 def test_a_checkpoint_folder_does_as_well(call: Any, tiny_run: Path) -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from letterloom.config import ModelConfig
 from letterloom.errors import ConfigError, DataMismatchError, LetterloomError, NonFiniteError, UnknownCharacterError
-from letterloom.generation.generate import first_id, generate
+from letterloom.generation.eager import EagerEngine
+from letterloom.generation.generate import first_id, generate, generate_samples
 from letterloom.generation.sampler import Sampler, uniforms
 from letterloom.model.transformer import Transformer
 from letterloom.text.tokenizers import ByteTokenizer, CharacterTokenizer, Tokenizer
@@ -34,7 +35,8 @@ def text_of(
     model: Transformer, tokenizer: Tokenizer = LETTERS, prompt: str = "an", *, n: int = 70, **settings: Any
 ) -> str:
     settings.setdefault("sampler", Sampler())
-    return "".join(generate(model, tokenizer, prompt, max_new_tokens=n, **settings))
+    engine = EagerEngine(model, settings.pop("cached", True))
+    return "".join(generate(engine, tokenizer, prompt, max_new_tokens=n, **settings))
 
 
 class Scripted(Transformer):
@@ -54,7 +56,9 @@ def scripted(text: str, tokenizer: Tokenizer, **settings: Any) -> Iterator[str]:
     ids = tokenizer.encode(text).tolist()
     model = Scripted(ids, tokenizer.vocab_size)
     greedy = Sampler(temperature=0)
-    return generate(model, tokenizer, "", max_new_tokens=len(ids), sampler=greedy, cached=False, **settings)
+    return generate(
+        EagerEngine(model, cached=False), tokenizer, "", max_new_tokens=len(ids), sampler=greedy, **settings
+    )
 
 
 VARIANTS: list[dict[str, Any]] = [
@@ -119,22 +123,33 @@ def test_the_model_is_left_as_it_was(training: bool) -> None:
     model.train(training)
     state = torch.get_rng_state()
     assert text_of(model) == expected
-    pieces = generate(model, LETTERS, "an", max_new_tokens=50, sampler=Sampler())
-    assert next(pieces) == expected[0]
+    pieces = generate(EagerEngine(model), LETTERS, "an", max_new_tokens=50, sampler=Sampler())
+    begun = next(pieces)
     assert not torch.is_inference_mode_enabled()
     assert all(module.training is training for module in model.modules())
-    assert next(pieces) == expected[1]
+    assert expected.startswith(begun + next(pieces))
     pieces.close()  # type: ignore[attr-defined]
     assert all(module.training is training for module in model.modules())
     assert torch.equal(state, torch.get_rng_state())
 
 
 def test_texts_drawn_in_turn_are_those_drawn_apart() -> None:
-    model = random_model(LETTERS.vocab_size, dropout=0.5).train()
-    first, second = (generate(model, LETTERS, "an", max_new_tokens=30, sampler=Sampler(), sample=i) for i in (0, 1))
-    in_turn = list(zip(first, second, strict=True))
-    assert "".join(a for a, _ in in_turn) == text_of(model, n=30, sample=0)
-    assert "".join(b for _, b in in_turn) == text_of(model, n=30, sample=1)
+    engine = EagerEngine(random_model(LETTERS.vocab_size, dropout=0.5).train())
+    texts = [generate(engine, LETTERS, "an", max_new_tokens=30, sampler=Sampler(), sample=i) for i in (0, 1)]
+    begun = [next(text) for text in (*texts, *reversed(texts))]
+    first, second = begun[0] + begun[3] + "".join(texts[0]), begun[1] + begun[2] + "".join(texts[1])
+    assert [first, second] == [text_of(engine.model, n=30, sample=i) for i in (0, 1)]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_texts_drawn_together_are_those_drawn_apart(order: tuple[int, ...]) -> None:
+    model = random_model(LETTERS.vocab_size)
+    settings: dict[str, Any] = {"sampler": Sampler(), "seed": 4, "stop": ["a", "日"]}
+    samples = (7, 0, 9)
+    texts = generate_samples(EagerEngine(model), LETTERS, "an", max_new_tokens=50, samples=samples, **settings)
+    found = {place: "".join(texts[place]) for place in order}
+    assert found == {place: text_of(model, n=50, sample=samples[place], **settings) for place in order}
+    assert len({len(text) for text in found.values()}) > 1  # they end in different places
 
 
 def test_samples_differ_and_repeat() -> None:
@@ -154,12 +169,15 @@ def test_a_longer_text_begins_with_the_shorter_one() -> None:
 
 def test_bytes_are_held_back_until_a_character_is_whole() -> None:
     text = "aé日🚀\n"
-    assert list(scripted(text, BYTES)) == list(text)
+    pieces = list(scripted(text, BYTES))
+    assert "".join(pieces) == text
+    assert pieces[0] == "a"  # the first does not wait for others
 
 
 def test_a_character_that_is_never_finished_is_shown_as_replaced() -> None:
     model = Scripted([0x61, 0xE6, 0x97], 256)
-    pieces = generate(model, BYTES, "x", max_new_tokens=3, sampler=Sampler(temperature=0), cached=False)
+    greedy = Sampler(temperature=0)
+    pieces = generate(EagerEngine(model, cached=False), BYTES, "x", max_new_tokens=3, sampler=greedy)
     assert "".join(pieces) == "a\ufffd"
 
 
@@ -168,30 +186,36 @@ def test_end_of_text_ends_it(tokenizer: Tokenizer) -> None:
     assert tokenizer.end_of_text_id is not None
     a, b = tokenizer.encode("ab").tolist()
     model = Scripted([a, b, tokenizer.end_of_text_id, a, a], tokenizer.vocab_size)
-    pieces = generate(model, tokenizer, "b", max_new_tokens=5, sampler=Sampler(temperature=0), cached=False)
-    assert list(pieces) == ["a", "b"]
+    greedy = Sampler(temperature=0)
+    pieces = generate(EagerEngine(model, cached=False), tokenizer, "b", max_new_tokens=5, sampler=greedy)
+    assert "".join(pieces) == "ab"
 
 
 @pytest.mark.parametrize(
-    ("text", "stop", "pieces"),
+    ("text", "stop", "expected"),
     [
-        ("one two", ["two"], ["o", "n", "e", " "]),
-        ("one two", "two", ["o", "n", "e", " "]),  # a bare string is one stop string
-        ("a\n\nb", ["\n\n"], ["a"]),
-        ("a\nb", ["\n\n"], ["a", "\nb"]),  # held back while it could begin the stop
-        ("aab", ["ab"], ["a"]),
-        ("ababac!", ["abac"], ["ab"]),
-        ("abcx", ["abcd", "x"], ["abc"]),
-        ("abcd", ["abcd", "c"], ["ab"]),  # the first to be complete
-        ("xab", ["b", "ab"], ["x"]),  # complete together: the longer
-        ("abc", ["abcd"], ["abc"]),  # never complete: given at the end
-        ("ab", ["zzz"], ["a", "b"]),
-        ("日本é", ["本é"], ["日"]),
-        ("x🚀y", ["🚀"], ["x"]),
+        ("one two", ["two"], "one "),
+        ("one two", "two", "one "),  # a bare string is one stop string
+        ("a\n\nb", ["\n\n"], "a"),
+        ("a\nb", ["\n\n"], "a\nb"),
+        ("aab", ["ab"], "a"),
+        ("ababac!", ["abac"], "ab"),
+        ("abcx", ["abcd", "x"], "abc"),
+        ("abcd", ["abcd", "c"], "ab"),  # the first to be complete
+        ("xab", ["b", "ab"], "x"),  # complete together: the longer
+        ("abc", ["abcd"], "abc"),  # never complete: given at the end
+        ("ab", ["zzz"], "ab"),
+        ("日本é", ["本é"], "日"),
+        ("x🚀y", ["🚀"], "x"),
     ],
 )
-def test_stop_strings(text: str, stop: Any, pieces: list[str]) -> None:
-    assert list(scripted(text, BYTES, stop=stop)) == pieces
+def test_stop_strings(text: str, stop: Any, expected: str) -> None:
+    assert "".join(scripted(text, BYTES, stop=stop)) == expected
+
+
+def test_what_may_be_the_beginning_of_a_stop_string_is_held_back() -> None:
+    assert next(scripted("abc", BYTES, stop=["ab"]), None) is None
+    assert not next(scripted("xxab", BYTES, stop=["ab"])).endswith("a")
 
 
 @given(
@@ -269,9 +293,10 @@ def test_any_prompt_ends_in_text_or_a_clear_error(
     ],
 )
 def test_mistakes_are_told_at_the_call(wrong: dict[str, Any], error: type[Exception], message: str) -> None:
-    arguments = {"tokenizer": LETTERS, "prompt": "an", "sampler": Sampler(), "max_new_tokens": wrong.pop("n", 5)}
+    arguments = {"tokenizer": LETTERS, "prompt": "an", "sampler": Sampler(), "max_new_tokens": wrong.get("n", 5)}
+    settings = {**arguments, **{name: value for name, value in wrong.items() if name != "n"}}
     with pytest.raises(error, match=message):
-        generate(random_model(31), **{**arguments, **wrong})  # not iterated
+        generate(EagerEngine(random_model(31)), **settings)  # not iterated
 
 
 def test_damaged_weights_are_told() -> None:

@@ -13,7 +13,7 @@ from scipy import stats
 from scipy.special import softmax
 
 from letterloom.errors import ConfigError, NonFiniteError
-from letterloom.generation.sampler import Sampler, draw, uniforms
+from letterloom.generation.sampler import Sampler, choose, uniforms
 
 LOGITS = np.array([0.3, -1.2, 2.0, 0.3, -4.0, 1.1, 0.0, 1.1])
 some_logits = hnp.arrays(np.float64, st.integers(1, 40), elements=st.floats(-50, 50, width=16))
@@ -41,7 +41,7 @@ samplers = st.builds(
 )
 def test_draws_follow_the_distribution(sampler: Sampler) -> None:
     p = sampler.probabilities(LOGITS, [2, 5])
-    drawn = np.bincount([draw(p, u) for u in islice(uniforms(seed=11), 20_000)], minlength=len(p))
+    drawn = np.bincount([choose(p, u) for u in islice(uniforms(seed=11), 20_000)], minlength=len(p))
     possible = p > 0
     assert drawn[~possible].sum() == 0
     assert stats.chisquare(drawn[possible], 20_000 * p[possible]).pvalue > 1e-3
@@ -128,12 +128,12 @@ def test_any_settings_give_a_distribution(sampler: Sampler, logits: NDArray[np.f
     uniform=st.floats(0, 1, exclude_max=True) | st.just(1 - 2**-53),
 )
 def test_only_possible_ids_are_drawn(weights: NDArray[np.float64], uniform: float) -> None:
-    assert weights[draw(weights / weights.sum(), uniform)] > 0
+    assert weights[choose(weights / weights.sum(), uniform)] > 0
 
 
-def test_draw_is_the_inverse_of_the_cumulative_distribution() -> None:
+def test_choosing_is_the_inverse_of_the_cumulative_distribution() -> None:
     p = np.array([0.0, 0.25, 0.0, 0.5, 0.25, 0.0])
-    assert [draw(p, u) for u in (0.0, 0.249, 0.25, 0.749, 0.75, 1 - 2**-53)] == [1, 1, 3, 3, 4, 4]
+    assert [choose(p, u) for u in (0.0, 0.249, 0.25, 0.749, 0.75, 1 - 2**-53)] == [1, 1, 3, 3, 4, 4]
 
 
 def test_uniforms_are_a_function_of_seed_and_sample() -> None:

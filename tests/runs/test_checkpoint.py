@@ -19,13 +19,13 @@ from letterloom.errors import DataMismatchError, ResourceError, RunError
 from letterloom.model.transformer import Transformer
 from letterloom.runs.checkpoint import (
     load_checkpoint,
-    load_parameters,
     newest_checkpoint,
     read_checkpoint,
     remove_old_checkpoints,
     save_checkpoint,
 )
 from letterloom.runs.directory import RunDirectory
+from letterloom.runs.tensors import load_parameters
 from letterloom.text.tokenizers import CharacterTokenizer
 
 TOKENIZER = CharacterTokenizer("\n abcdeé☃")

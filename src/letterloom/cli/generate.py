@@ -26,10 +26,10 @@ def generate(
     """Print the prompt and the text after it, and nothing else, on standard output."""
     if samples < 1:
         raise ConfigError(f"samples = {samples}: should be at least 1")
+    sys.modules.setdefault("scipy.linalg.cython_blas", None)  # type: ignore[arg-type]  # Numba would load it in vain
     show = escape_controls if sys.stdout.isatty() else str
     model = api.load(run, device)
-    for sample in range(samples):
-        text = model.stream(prompt, sample=sample, **asdict(options))
+    for sample, text in enumerate(model.samples(samples, prompt, **asdict(options))):
         if samples > 1:
             print(f"=== sample {sample + 1} of {samples} ===")
         for piece in chain([prompt], text):

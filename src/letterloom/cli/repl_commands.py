@@ -98,7 +98,7 @@ def model_lines(model: trained.Model) -> dict[str, str]:
     config, unit = model.checkpoint.config, model.checkpoint.config.text.tokenizer
     return {
         "model": str(model.checkpoint.path),
-        "size": f"{sum(parameter.numel() for parameter in model.network.parameters()):,} parameters",
+        "size": f"{model.parameters:,} parameters",
         "context": f"{config.model.context_length:,} {unit}",
         "vocabulary": f"{model.checkpoint.tokenizer.vocab_size:,} {unit}",
     }

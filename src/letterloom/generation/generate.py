@@ -1,24 +1,25 @@
 """Text from a model, piece by piece as it becomes certain."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from numbers import Integral
 from typing import Literal
 
-import torch
+import numpy as np
 
 from letterloom.errors import ConfigError, DataMismatchError
-from letterloom.generation.sampler import Sampler, draw, uniforms
-from letterloom.model.cache import Cache
-from letterloom.model.inference import predict, window_start
-from letterloom.model.transformer import Transformer
+from letterloom.generation.engine import Engine, Streams
+from letterloom.generation.sampler import Sampler, uniforms
 from letterloom.text.tokenizers import StreamDecoder, Tokenizer
 
 MOST_TOKENS = 10**12
+LONGEST_PIECE = 0.01  # seconds that may pass between two pieces of a text, where a single id takes less
 
 
 def generate(
-    model: Transformer,
+    engine: Engine,
     tokenizer: Tokenizer,
     prompt: str,
     *,
@@ -28,16 +29,15 @@ def generate(
     sample: int = 0,
     stop: str | Sequence[str] = (),
     unknown: Literal["error", "skip", "replace"] = "error",
-    cached: bool = True,
 ) -> Iterator[str]:
     """Continue a prompt; what is yielded, joined, is the new text without the prompt.
 
     Everything is checked at the call. Text is held back while a character's bytes are incomplete, and while it may be
-    the beginning of a stop string. Past the context the model sees the window of `model.inference`, with or without the
-    cache. The text is a function of the arguments: no global random state is read or changed.
+    the beginning of a stop string. Past the context the model sees the window of `model.window`. The text is a function
+    of the arguments, how it falls into pieces is not. No global random state is read or changed.
 
     Args:
-        model: asked without dropout; between pieces, and after, it is in the mode it was found in.
+        engine: what holds the model.
         tokenizer: the model's own.
         prompt: any length. An empty one begins from end-of-text, else from a newline, else from id 0: the first of
             these that the vocabulary has (`first_id`).
@@ -47,7 +47,6 @@ def generate(
         sample: see `seed`.
         stop: a string or several; the text ends before the first to appear.
         unknown: what to do with characters of the prompt that the vocabulary lacks.
-        cached: compute each position once (the rule) rather than the whole window for each id (a check on the cache).
 
     Raises:
         ConfigError: a setting is out of range.
@@ -55,18 +54,50 @@ def generate(
         UnknownCharacterError: the prompt has a character that the vocabulary lacks.
         NonFiniteError: (while drawing) the model gives NaN or infinity.
     """
+    (text,) = generate_samples(
+        engine,
+        tokenizer,
+        prompt,
+        max_new_tokens=max_new_tokens,
+        sampler=sampler,
+        seed=seed,
+        samples=(sample,),
+        stop=stop,
+        unknown=unknown,
+    )
+    return text
+
+
+def generate_samples(
+    engine: Engine,
+    tokenizer: Tokenizer,
+    prompt: str,
+    *,
+    max_new_tokens: int,
+    sampler: Sampler,
+    seed: int = 0,
+    samples: Sequence[int],
+    stop: str | Sequence[str] = (),
+    unknown: Literal["error", "skip", "replace"] = "error",
+) -> tuple[Iterator[str], ...]:
+    """Several texts drawn together, which is faster; each is what `generate` gives for that sample alone.
+
+    They may be read in any order: what one needs is drawn for all, and kept until it is read.
+    """
     if not isinstance(max_new_tokens, Integral) or not 1 <= max_new_tokens <= MOST_TOKENS:
         raise ConfigError(f"max_new_tokens = {max_new_tokens!r}: should be a whole number from 1 to {MOST_TOKENS}")
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     if "" in stops:
         raise ConfigError("stop = '': a stop string needs at least one character")
-    if tokenizer.vocab_size != model.vocab_size:
-        raise DataMismatchError(
-            f"the tokenizer has {tokenizer.vocab_size} ids, the model {model.vocab_size}; use the model's own tokenizer"
-        )
-    ids = tokenizer.encode(prompt, unknown).tolist() or [first_id(tokenizer)]
-    new_ids = _draw(model, ids, sampler, islice(uniforms(seed, sample), max_new_tokens), cached)
-    return _until_stop(_characters(new_ids, tokenizer), stops)
+    if tokenizer.vocab_size != engine.vocab_size:
+        sizes = f"the tokenizer has {tokenizer.vocab_size} ids, the model {engine.vocab_size}"
+        raise DataMismatchError(f"{sizes}; use the model's own tokenizer")
+    ids = tokenizer.encode(prompt, unknown)
+    if not len(ids):
+        ids = np.array([first_id(tokenizer)])
+    numbers = [islice(uniforms(seed, sample), max_new_tokens) for sample in samples]
+    drawn = _Drawn(lambda: engine.begin(ids, len(samples)), sampler, numbers)
+    return tuple(_until_stop(_decoded(drawn.of(place), tokenizer), stops) for place in range(len(samples)))
 
 
 def first_id(tokenizer: Tokenizer) -> int:
@@ -77,39 +108,60 @@ def first_id(tokenizer: Tokenizer) -> int:
     return newline[0] if newline else 0
 
 
-def _draw(model: Transformer, ids: list[int], sampler: Sampler, draws: Iterable[float], cached: bool) -> Iterator[int]:
-    """One new id a draw; `ids` is the text so far, and grows."""
-    weight = next(model.parameters())
-    cache: Cache | None = None
-    cache_start = -1  # the position in `ids` of the first one that the cache holds
-    for uniform in draws:
-        start = window_start(len(ids), model.config.context_length)
-        if cached and start != cache_start:  # the window jumped: what is remembered had another beginning
-            cache, cache_start = Cache(model.config, 1, dtype=weight.dtype, device=weight.device), start
-        unread = ids[start if cache is None else start + cache.length :]
-        logits = predict(model, torch.tensor([unread], device=weight.device), cache)[0, -1]  # (V,)
-        ids.append(draw(sampler.probabilities(logits.cpu().double().numpy(), ids[start:]), uniform))
-        yield ids[-1]
+class _Drawn:
+    """The ids of several texts, drawn together in chunks as soon as one of them needs more."""
+
+    def __init__(self, begin: Callable[[], Streams], sampler: Sampler, numbers: Sequence[Iterator[float]]) -> None:
+        self._begin, self._sampler, self._numbers = begin, sampler, numbers
+        self._streams: Streams | None = None
+        self._unread: list[deque[list[int]]] = [deque() for _ in numbers]
+        self._size = 1
+
+    def of(self, place: int) -> Iterator[list[int]]:
+        """Chunks of the ids of one text."""
+        unread = self._unread[place]
+        while unread or self._draw():
+            yield unread.popleft()
+
+    def _draw(self) -> bool:
+        """A chunk for each text: first a single id, then as many as `LONGEST_PIECE` has time for; False at the end."""
+        chunk = np.array([list(islice(numbers, self._size)) for numbers in self._numbers]).T  # (n, S)
+        if not len(chunk):
+            return False
+        began = time.perf_counter()
+        if self._streams is None:
+            self._streams = self._begin()
+        new_ids = self._streams.draw(self._sampler, np.ascontiguousarray(chunk))
+        took = time.perf_counter() - began
+        if took < LONGEST_PIECE / 2:
+            self._size *= 2
+        elif took > LONGEST_PIECE and self._size > 1:
+            self._size //= 2
+        for unread, ids in zip(self._unread, new_ids.T.tolist(), strict=True):
+            unread.append(ids)
+        return True
 
 
-def _characters(ids: Iterable[int], tokenizer: Tokenizer) -> Iterator[str]:
+def _decoded(chunks: Iterable[list[int]], tokenizer: Tokenizer) -> Iterator[str]:
     """Whole characters of the ids, up to end-of-text."""
-    decoder = StreamDecoder(tokenizer)
-    for i in ids:
-        if i == tokenizer.end_of_text_id:
+    decoder, end = StreamDecoder(tokenizer), tokenizer.end_of_text_id
+    for ids in chunks:
+        until = None if end is None or end not in ids else ids.index(end)
+        yield "".join(map(decoder.feed, ids[:until]))
+        if until is not None:
             break
-        yield from decoder.feed(i)
-    yield from decoder.finish()
+    yield decoder.finish()
 
 
-def _until_stop(characters: Iterable[str], stops: Sequence[str]) -> Iterator[str]:
-    """The characters before the first stop string to be complete; what may be the beginning of one is held back."""
+def _until_stop(pieces: Iterable[str], stops: Sequence[str]) -> Iterator[str]:
+    """The text before the first stop string to be complete; what may be the beginning of one is held back."""
     held = ""
-    for character in characters:
-        held += character
-        found = max((len(stop) for stop in stops if held.endswith(stop)), default=0)
-        if found:
-            held = held[:-found]
+    for new in pieces:
+        held += new
+        ends = [(held.index(stop) + len(stop), -len(stop)) for stop in stops if stop in held]
+        if ends:
+            end, length = min(ends)  # complete together: the longer
+            held = held[: end + length]
             break
         beginning = max((_overlap(held, stop) for stop in stops), default=0)
         piece, held = held[: len(held) - beginning], held[len(held) - beginning :]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from numbers import Integral
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +13,8 @@ from letterloom.errors import ConfigError, NonFiniteError
 
 LARGEST = 1000.0  # of temperature and penalty: far past any use, and far from overflow
 LARGEST_SEED = 2**32 - 1
+LARGEST_TOP_K = 2**31 - 1  # more than any vocabulary has
+NOT_FINITE = "the model's logits are not finite: its weights are damaged or have diverged"
 
 
 @dataclass(frozen=True)
@@ -54,35 +57,60 @@ class Sampler:
             NonFiniteError: a logit is NaN or infinite.
         """
         if not np.isfinite(logits).all():
-            raise NonFiniteError("the model's logits are not finite: its weights are damaged or have diverged")
-        logits = self._penalised(logits, history)
-        order = np.argsort(-logits, kind="stable")  # likeliest first, of equals the lowest id; no filter changes it
-        probabilities = np.zeros_like(logits)
-        if self.temperature == 0:
-            probabilities[order[0]] = 1.0
-            return probabilities
+            raise NonFiniteError(NOT_FINITE)
         with np.errstate(over="ignore", under="ignore"):  # a tiny temperature: exp(-inf), and that is 0
-            p = np.exp((logits[order] - logits[order[0]]) / self.temperature)  # relative to the likeliest
-        if self.top_k is not None:
-            p[self.top_k :] = 0.0
-        if self.top_p < 1:
-            before = np.cumsum(p) - p
-            p[before >= self.top_p * p.sum()] = 0.0
-        p[p < self.min_p] = 0.0
-        probabilities[order] = p / p.sum()
-        return probabilities
+            return distribution(logits, np.asarray(history, dtype=np.int64), self.settings)
 
-    def _penalised(self, logits: NDArray[np.float64], history: ArrayLike) -> NDArray[np.float64]:
-        if self.repetition_penalty == 1:
-            return logits
-        seen = np.asarray(history, dtype=np.intp)
-        factors = np.where(logits[seen] > 0, 1 / self.repetition_penalty, self.repetition_penalty)
-        penalised = logits.copy()
-        penalised[seen] = logits[seen] * factors  # once, however often an id was seen
-        return penalised
+    @property
+    def settings(self) -> "Settings":
+        """What `distribution` takes after the logits and the history."""
+        return Settings(
+            float(self.repetition_penalty),
+            float(self.temperature),
+            LARGEST_TOP_K if self.top_k is None else min(int(self.top_k), LARGEST_TOP_K),
+            float(self.top_p),
+            float(self.min_p),
+        )
 
 
-def draw(probabilities: NDArray[np.float64], uniform: float) -> int:
+class Settings(NamedTuple):
+    """A `Sampler` as plain numbers, in the order in which they apply."""
+
+    repetition_penalty: float
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+
+
+def distribution(logits: NDArray[np.float64], history: NDArray[np.int64], settings: Settings) -> NDArray[np.float64]:
+    """The arithmetic of `Sampler.probabilities`; it and `choose` are also compiled, in `compiled/drawing.py`."""
+    if settings.repetition_penalty != 1:
+        logits, seen = logits.copy(), np.zeros(len(logits), dtype=np.bool_)
+        for i in history:
+            if not seen[i]:  # once, however often an id was seen
+                seen[i] = True
+                logits[i] *= 1 / settings.repetition_penalty if logits[i] > 0 else settings.repetition_penalty
+    likeliest = np.argmax(logits)  # of equals the lowest id
+    if settings.temperature == 0:
+        p: NDArray[np.float64] = np.zeros_like(logits)
+        p[likeliest] = 1.0
+        return p
+    p = np.exp((logits - logits[likeliest]) / settings.temperature)  # relative to the likeliest
+    if settings.top_k < len(p) or settings.top_p < 1:
+        order = np.argsort(-logits, kind="mergesort")  # likeliest first, of equals the lowest id
+        ranked = p[order]
+        ranked[settings.top_k :] = 0.0
+        if settings.top_p < 1:
+            before = np.cumsum(ranked) - ranked
+            ranked[before >= settings.top_p * ranked.sum()] = 0.0
+        p[order] = ranked
+    p[p < settings.min_p] = 0.0
+    p /= p.sum()
+    return p
+
+
+def choose(probabilities: NDArray[np.float64], uniform: float) -> int:
     """The id on which a number in [0, 1) falls when the probabilities are laid end to end (inverse CDF)."""
     cdf = np.cumsum(probabilities)
     largest = np.searchsorted(cdf, cdf[-1])  # where rounding takes the number to the very end

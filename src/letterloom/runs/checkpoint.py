@@ -1,25 +1,30 @@
-"""Checkpoints: self-contained folders, verified on loading, without pickle."""
+"""Checkpoints: self-contained folders, verified on loading, without pickle. Reading one needs no torch."""
 
 import json
 import logging
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
-import torch
+import safetensors.numpy
+from numpy.typing import NDArray
 from safetensors import SafetensorError
-from torch import Tensor
 
-from letterloom import accounting, storage
+from letterloom import storage
 from letterloom.config import RunConfig, build_config, to_toml
 from letterloom.errors import ConfigError, DataMismatchError, LetterloomError, RunError
-from letterloom.model.transformer import Transformer
 from letterloom.runs.directory import RunDirectory, is_checkpoint, is_run
 from letterloom.text.tokenizers import Tokenizer, tokenizer_from_json
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from letterloom.model.transformer import Transformer
+
+Shape = tuple[int, ...]
 log = logging.getLogger("letterloom")
 
 
@@ -38,32 +43,47 @@ class Checkpoint:
         """Steps of training behind these weights."""
         return int(self.manifest["step"])
 
-    def tensors(self, name: str) -> dict[str, Tensor]:
-        """The tensors of `model` or `optimizer`, on the CPU.
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The model's parameters by name, without torch.
 
         Raises:
             DataMismatchError: the file is damaged.
         """
+        with self.reading("model") as data:
+            return dict(safetensors.numpy.load(data))
+
+    def tensors(self, name: str) -> "dict[str, Tensor]":
+        """The tensors of `model` or `optimizer`, on the CPU; see `runs.tensors`."""
+        from letterloom.runs.tensors import read_tensors
+
+        return read_tensors(self, name)
+
+    def model(self) -> "Transformer":
+        """The model with these weights, on the CPU, in evaluation mode; see `runs.tensors`."""
+        from letterloom.runs.tensors import read_model
+
+        return read_model(self)
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[bytes]:
+        """The verified bytes of a file of tensors, to be parsed within.
+
+        Raises:
+            DataMismatchError: the file is damaged, or holds something else.
+        """
         file = f"{name}.safetensors"
         try:
-            return safetensors.torch.load(storage.read_verified(self.path, file, self.manifest))
+            yield storage.read_verified(self.path, file, self.manifest)
         except SafetensorError as error:
             raise DataMismatchError(f"{self.path / file} is not a safetensors file: {error}") from None
-
-    def model(self) -> Transformer:
-        """The model with these weights, on the CPU, in evaluation mode."""
-        accounting.require_memory(self.config.model, self.tokenizer.vocab_size)
-        model = Transformer(self.config.model, self.tokenizer.vocab_size)
-        load_parameters(model, self.tensors("model"), self.path / "model.safetensors")
-        return model.eval()
 
 
 def save_checkpoint(
     path: Path,
     *,
     step: int,
-    model: Mapping[str, Tensor],
-    optimizer: Mapping[str, Tensor],
+    model: "Mapping[str, Tensor]",
+    optimizer: "Mapping[str, Tensor]",
     state: Mapping[str, Any],
     config: RunConfig,
     tokenizer: Tokenizer,
@@ -73,9 +93,11 @@ def save_checkpoint(
     Raises:
         ResourceError: the disk is full; older checkpoints are untouched.
     """
+    from letterloom.runs.tensors import serialised
+
     with storage.new_folder(path, step=step) as folder:
-        folder.write("model.safetensors", _serialised(model))
-        folder.write("optimizer.safetensors", _serialised(optimizer))
+        folder.write("model.safetensors", serialised(model))
+        folder.write("optimizer.safetensors", serialised(optimizer))
         folder.write("state.json", json.dumps(dict(state), indent=2) + "\n")
         folder.write("run.toml", to_toml(config))
         folder.write("tokenizer.json", tokenizer.to_json())
@@ -155,22 +177,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return newest
 
 
-@torch.no_grad()
-def load_parameters(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
-    """Copy tensors into the parameters of the same names; every name and shape has to match.
+def require_same(found: Mapping[str, Shape], expected: Mapping[str, Shape], source: Path) -> None:
+    """Refuse tensors that are not those of a model, by their names and shapes.
 
     Raises:
         DataMismatchError: naming what is missing, left over or of another shape.
     """
-    parameters = dict(model.named_parameters())
-    unlike = sorted(parameters.keys() ^ tensors.keys())
+    unlike = sorted(found.keys() ^ expected.keys())
     if unlike:
         raise DataMismatchError(f"{source} does not fit its run.toml: {', '.join(unlike[:5])} on one side only")
-    for name, parameter in parameters.items():
-        if parameter.shape != tensors[name].shape:
-            shapes = f"{tuple(tensors[name].shape)} in place of {tuple(parameter.shape)}"
+    for name, shape in expected.items():
+        if found[name] != shape:
+            shapes = f"{found[name]} in place of {shape}"
             raise DataMismatchError(f"{source} does not fit its run.toml: {name} has shape {shapes}")
-        parameter.copy_(tensors[name])
 
 
 def _require_own(run: RunDirectory, checkpoint: Checkpoint) -> None:
@@ -190,7 +209,3 @@ def _is_whole(path: Path) -> bool:
     except DataMismatchError:
         return False
     return True
-
-
-def _serialised(tensors: Mapping[str, Tensor]) -> bytes:
-    return safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})

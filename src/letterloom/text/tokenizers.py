@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -198,12 +198,12 @@ class StreamDecoder:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+        self._utf8 = cache(tokenizer.utf8)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, token: int) -> str:
         """The characters that are whole now: often one, sometimes none."""
-        return self._decoder.decode(self._tokenizer.utf8(token))
+        return self._decoder.decode(self._utf8(token))
 
     def finish(self) -> str:
         """What is left: U+FFFD for a character that was never finished, else nothing."""

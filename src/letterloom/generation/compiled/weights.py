@@ -1,0 +1,203 @@
+"""A model's parameters, laid out for the kernels: one array of each kind over all layers, padded with zeros."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from letterloom.config import ModelConfig
+from letterloom.generation.compiled import arithmetic
+from letterloom.generation.compiled.arithmetic import Array
+from letterloom.generation.compiled.intrinsics import PAD
+
+_ROTARY_BASE = _SINUSOIDAL_BASE = 10_000.0
+_ACTIVATIONS = {
+    "relu": arithmetic.RELU,
+    "gelu": arithmetic.GELU,
+    "gelu_tanh": arithmetic.GELU_TANH,
+    "relu_squared": arithmetic.RELU_SQUARED,
+    "swiglu": arithmetic.SWIGLU,
+}
+
+
+class Options(NamedTuple):
+    """What a `ModelConfig` chooses, as the kernels ask for it."""
+
+    n_heads: int
+    d_head: int
+    context_length: int
+    jump: int
+    activation: int
+    rms: bool
+    unit_heads: bool
+    post_norms: bool
+    smear: bool
+    soft_cap: float  # 0: none
+
+
+class Weights(NamedTuple):
+    """Float32, C-contiguous, 64-byte aligned. L layers; P(n) is n filled up to a multiple of `PAD`.
+
+    A norm is (2, D): gain and bias. What a model lacks is zeros (an added row, a bias) or empty (a matrix).
+    """
+
+    embedding: Array  # (V, D)
+    smear: Array  # (2, D)
+    position: Array  # (T, D): learned or sinusoidal
+    cos: Array  # (T, K / 2), or (T, 0)
+    sin: Array
+    attention_norm: Array  # (L, 2, D)
+    qkv: Array  # (L, P(3 D), P(D))
+    qkv_bias: Array  # (L, P(3 D))
+    out: Array  # (L, P(D), P(D))
+    out_bias: Array
+    attention_post_norm: Array
+    mlp_norm: Array
+    up: Array  # (L, P(F), P(D))
+    up_bias: Array
+    gate: Array  # (L, P(F), P(D)), or (0, P(F), P(D))
+    gate_bias: Array
+    down: Array  # (L, P(D), P(F))
+    down_bias: Array
+    mlp_post_norm: Array
+    norm: Array  # (1, 2, D)
+    head: Array  # (1, P(V), P(D))
+    head_bias: Array  # (1, P(V))
+
+
+def options_of(config: ModelConfig, jump: int) -> Options:
+    """The choices of a configuration; `jump` is how far a full window moves."""
+    return Options(
+        n_heads=config.n_heads,
+        d_head=config.d_head,
+        context_length=config.context_length,
+        jump=jump,
+        activation=_ACTIVATIONS[config.activation],
+        rms=config.norm == "rmsnorm",
+        unit_heads=config.qk_norm,
+        post_norms=config.norm_placement == "before_and_after",
+        smear=config.token_smear,
+        soft_cap=config.logit_soft_cap or 0.0,
+    )
+
+
+def parameter_shapes(config: ModelConfig, vocab_size: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the parameters of a `Transformer`, in the file format (`docs/architecture.md`)."""
+    d, f = config.d_model, config.d_hidden
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def linear(name: str, rows: int, columns: int, bias: bool, weight: bool = True) -> None:
+        shapes.update({f"{name}.weight": (rows, columns)} if weight else {})
+        shapes.update({f"{name}.bias": (rows,)} if bias else {})
+
+    def norm(name: str) -> None:
+        shapes.update({f"{name}.{kind}": (d,) for kind in ("weight", "bias")[: 1 + config.bias_norm]})
+
+    shapes["embedding.weight"] = (vocab_size, d)
+    if config.token_smear:
+        shapes["smear.weight"] = (2, d)
+    if config.positions == "learned":
+        shapes["position.weight"] = (config.context_length, d)
+    places = ("attention_norm", "mlp_norm", "attention_post_norm", "mlp_post_norm")
+    for block in (f"blocks.{i}" for i in range(config.n_layers)):
+        for place in places[: 4 if config.norm_placement == "before_and_after" else 2]:
+            norm(f"{block}.{place}")
+        linear(f"{block}.attention.qkv", 3 * d, d, config.bias_qkv)
+        linear(f"{block}.attention.out", d, d, config.bias_attention_out)
+        linear(f"{block}.mlp.up", f, d, config.bias_mlp)
+        if config.activation == "swiglu":
+            linear(f"{block}.mlp.gate", f, d, config.bias_mlp)
+        linear(f"{block}.mlp.down", d, f, config.bias_mlp)
+    norm("norm")
+    linear("head", vocab_size, d, config.bias_head, weight=not config.tied_head)
+    return shapes
+
+
+def lay_out(parameters: Mapping[str, NDArray[np.floating]], config: ModelConfig, vocab_size: int) -> Weights:
+    """Parameters of the names and shapes of `parameter_shapes`, as the kernels read them."""
+    context, d, f = config.context_length, config.d_model, config.d_hidden
+
+    def zeros_with(found: NDArray[np.floating] | None, *shape: int) -> Array:
+        return aligned(shape) if found is None else _padded(found, shape)
+
+    def of_layers(name: str, *shape: int) -> Array:
+        whole = aligned((config.n_layers, *shape))
+        for i, part in enumerate(whole):
+            found = parameters.get(f"blocks.{i}.{name}")
+            if found is not None:
+                part[tuple(map(slice, found.shape))] = found
+        return whole
+
+    def norms(name: str) -> Array:
+        parts = [parameters.get(f"{name}.{kind}") for kind in ("weight", "bias")]
+        return np.stack([zeros_with(part, d) for part in parts])
+
+    def norms_of_layers(name: str) -> Array:
+        return np.stack([norms(f"blocks.{i}.{name}") for i in range(config.n_layers)])
+
+    gated = config.activation == "swiglu"
+    cos, sin = _rotary(config) if config.positions == "rotary" else (aligned((context, 0)), aligned((context, 0)))
+    position = _sinusoids(config) if config.positions == "sinusoidal" else parameters.get("position.weight")
+    return Weights(
+        embedding=_padded(parameters["embedding.weight"], (vocab_size, d)),
+        smear=zeros_with(parameters.get("smear.weight"), 2, d),
+        position=zeros_with(position, context, d),
+        cos=cos,
+        sin=sin,
+        attention_norm=norms_of_layers("attention_norm"),
+        qkv=of_layers("attention.qkv.weight", padded(3 * d), padded(d)),
+        qkv_bias=of_layers("attention.qkv.bias", padded(3 * d)),
+        out=of_layers("attention.out.weight", padded(d), padded(d)),
+        out_bias=of_layers("attention.out.bias", padded(d)),
+        attention_post_norm=norms_of_layers("attention_post_norm"),
+        mlp_norm=norms_of_layers("mlp_norm"),
+        up=of_layers("mlp.up.weight", padded(f), padded(d)),
+        up_bias=of_layers("mlp.up.bias", padded(f)),
+        gate=of_layers("mlp.gate.weight", padded(f), padded(d)) if gated else aligned((0, padded(f), padded(d))),
+        gate_bias=of_layers("mlp.gate.bias", padded(f)) if gated else aligned((0, padded(f))),
+        down=of_layers("mlp.down.weight", padded(d), padded(f)),
+        down_bias=of_layers("mlp.down.bias", padded(d)),
+        mlp_post_norm=norms_of_layers("mlp_post_norm"),
+        norm=norms("norm")[None],
+        head=_padded(parameters.get("head.weight", parameters["embedding.weight"]), (padded(vocab_size), padded(d)))[
+            None
+        ],
+        head_bias=zeros_with(parameters.get("head.bias"), padded(vocab_size))[None],
+    )
+
+
+def padded(length: int) -> int:
+    """The length filled up to a multiple of `PAD`."""
+    return -(-length // PAD) * PAD
+
+
+def aligned(shape: tuple[int, ...]) -> Array:
+    """Float32 zeros that begin where a cache line does: a vector that lies in two of them is read half as fast."""
+    size = int(np.prod(shape))
+    raw = np.zeros(size + PAD, np.float32)
+    offset = -raw.ctypes.data % 64 // raw.itemsize
+    return raw[offset : offset + size].reshape(shape)
+
+
+def _padded(array: NDArray[np.floating], shape: tuple[int, ...]) -> Array:
+    whole = aligned(shape)
+    whole[tuple(map(slice, array.shape))] = array
+    return whole
+
+
+def _sinusoids(config: ModelConfig) -> Array:
+    """Sines in even channels, cosines in odd ones, (T, D)."""
+    angles = _angles(config.context_length, config.d_model, _SINUSOIDAL_BASE)
+    table = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(config.context_length, -1)
+    return _padded(table[:, : config.d_model], (config.context_length, config.d_model))
+
+
+def _rotary(config: ModelConfig) -> tuple[Array, Array]:
+    angles = _angles(config.context_length, config.d_head, _ROTARY_BASE)
+    return _padded(np.cos(angles), angles.shape), _padded(np.sin(angles), angles.shape)
+
+
+def _angles(length: int, width: int, base: float) -> NDArray[np.float64]:
+    frequencies = base ** (-np.arange(0, width, 2) / width)
+    return np.outer(np.arange(length), frequencies)

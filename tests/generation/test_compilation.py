@@ -1,0 +1,30 @@
+"""The kernels are compiled when they are first called, which is told, and then taken from the disk."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = """
+import logging, sys
+import numpy as np
+from letterloom.config import ModelConfig
+from letterloom.generation.compiled.engine import CompiledEngine
+from letterloom.generation.compiled.weights import parameter_shapes
+
+logging.basicConfig(format="%(message)s")
+config = ModelConfig(context_length=2, d_model=2, n_heads=1, n_layers=1)
+parameters = {name: np.zeros(shape, np.float32) for name, shape in parameter_shapes(config, 2).items()}
+assert CompiledEngine(parameters, config, 2).begin(np.array([0])).logits().tolist() == [[0, 0]]
+"""
+
+
+def test_compiling_is_told_once_a_machine(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    told = [
+        subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
+    assert told[0].stderr.count("\n") == 1
+    assert "compiling" in told[0].stderr
+    assert told[1].stderr == ""
