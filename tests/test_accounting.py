@@ -48,6 +48,7 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         logit_soft_cap=draw(st.none() | st.just(15.0)),
         token_smear=draw(st.booleans()),
         dropout=draw(st.sampled_from([0.0, 0.1])),
+        attention_dropout=draw(st.sampled_from([0.0, 0.1])),
         mlp_dropout=draw(st.sampled_from([0.0, 0.1])),
     )
 

@@ -278,11 +278,11 @@ def _heads_kept(config: ModelConfig, sequences: int, bf16: bool) -> int:
     d, h = config.d_model, config.n_heads
     norms = 2 * d + 2 * h if config.qk_norm else 0  # result and scale
     turned = 2 * d if config.positions == "rotary" else 0
-    if not (config.dropout or bf16):  # PyTorch's fused kernel for CPUs, which knows no dropout
+    if not (config.attention_dropout or bf16):  # PyTorch's fused kernel for CPUs, which knows no dropout
         return norms + turned + 3 * d + h  # and the log-sums of the softmax
     apart = sequences > 1 and h > 1  # then products copy their inputs head by head, and the projection can go
     queries_and_keys = 2 * d if apart or not bf16 else turned  # PyTorch's own are scaled first
-    weights = 3 if config.dropout else 1  # softmax, its dropout, and their product
+    weights = 3 if config.attention_dropout else 1  # softmax, its dropout, and their product
     return norms + queries_and_keys + (d if apart else 3 * d) + weights * h * config.context_length
 
 

@@ -59,9 +59,8 @@ class ModelConfig(Section):
     bias_norm: bool = Field(False, description="Bias in the LayerNorms (an RMSNorm has none).")
     bias_head: bool = Field(False, description="Bias in the output head.")
     tied_head: bool = Field(True, description="The head shares the embedding's weights.")
-    dropout: float = Field(
-        0.0, ge=0.0, lt=1.0, description="Dropout on embeddings, attention weights and sublayer outputs."
-    )
+    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Dropout on embeddings and sublayer outputs.")
+    attention_dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Dropout on attention weights.")
     mlp_dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Dropout on the MLP's hidden layer.")
     qk_norm: bool = Field(False, description="RMS-normalise queries and keys in each head.")
     logit_soft_cap: float | None = Field(None, gt=0, le=1e6, description="Cap c: logits become c * tanh(logits / c).")

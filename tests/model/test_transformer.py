@@ -86,7 +86,8 @@ def test_a_tied_head_is_the_embedding_and_is_stored_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "setting", [{"dropout": 0.5}, {"mlp_dropout": 0.5}, {"mlp_dropout": 0.5, "activation": "swiglu"}]
+    "setting",
+    [{"dropout": 0.5}, {"attention_dropout": 0.5}, {"mlp_dropout": 0.5}, {"mlp_dropout": 0.5, "activation": "swiglu"}],
 )
 def test_dropout_acts_in_training_only(setting: dict[str, Any]) -> None:
     model = build(setting)

@@ -124,6 +124,7 @@ def test_every_option_of_the_model_is_compared() -> None:
         "n_layers",
         "dropout",
         "mlp_dropout",
+        "attention_dropout",
         "initialisation",
     }
 

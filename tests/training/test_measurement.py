@@ -41,7 +41,9 @@ CONFIGURATIONS = {
         {"name": "muon"},
         {"products": "convolution"},
     ),
-    "dropout": configuration({"dropout": 0.1, "mlp_dropout": 0.1, "activation": "swiglu"}, {}, {}),
+    "dropout": configuration(
+        {"dropout": 0.1, "attention_dropout": 0.1, "mlp_dropout": 0.1, "activation": "swiglu"}, {}, {}
+    ),
     "micro-batches": configuration({}, {}, {"micro_batches": 4}),
     "averaged": configuration({}, {}, {"ema_decay": 0.9}),
 }

@@ -179,7 +179,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.d_model, 3 * config.d_model, bias=config.bias_qkv)
         self.out = nn.Linear(config.d_model, config.d_model, bias=config.bias_attention_out)
         self.head_norm = HeadNorm() if config.qk_norm else nn.Identity()
-        self.attend = CausalAttention(config.dropout)
+        self.attend = CausalAttention(config.attention_dropout)
 
     def forward(self, x: Tensor, rotary: Rotary | NoPositions, start: int, cache: LayerCache | None) -> Tensor:
         qkv = self.qkv(x).unflatten(-1, (3, self.n_heads, -1))  # (B, T, 3, H, K)

@@ -40,7 +40,7 @@ class Learner:
         torch.manual_seed(config.training.seed)
         self.model = Transformer(config.model, vocab_size).to(self.device)
         quicken(self.model, config.training)
-        self._drops = bool(config.model.dropout or config.model.mlp_dropout)
+        self._drops = any((config.model.dropout, config.model.attention_dropout, config.model.mlp_dropout))
         self._parameters = list(self.model.parameters())  # finding them takes longer than clipping them
         self.optimizers = build_optimizers(config.optimizer, self.model)
         decay = config.training.ema_decay

@@ -84,7 +84,8 @@ def _block(config: ModelConfig) -> tuple[Module, ...]:
 
 def _attention(config: ModelConfig) -> tuple[Module, ...]:
     d, h, k = config.d_model, config.n_heads, config.d_head
-    dropout = f", dropout {config.dropout:g} on its weights" if config.dropout else ""
+    share = config.attention_dropout
+    dropout = f", dropout {share:g} on its weights" if share else ""
     heads = "1 head" if h == 1 else f"{h} heads"
     return (
         Module("qkv", f"{d} -> {3 * d}, {_bias(config.bias_qkv)}: queries, keys and values"),
