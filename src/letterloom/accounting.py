@@ -218,8 +218,8 @@ def cache_bytes(config: ModelConfig, batch_size: int = 1, value_bytes: int = FLO
 
 
 def window_jump(context_length: int) -> int:
-    """How far the window moves when it is full: a quarter of the context, at least 1 position."""
-    return max(1, context_length // 4)
+    """How far the window of a text being generated moves when it is full: half of the context, at least 1 position."""
+    return max(1, context_length // 2)
 
 
 def require_memory(

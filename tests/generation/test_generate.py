@@ -105,7 +105,7 @@ def test_against_a_loop_by_hand(cached: bool, prompt: str, penalty: float) -> No
     ids, start = LETTERS.encode(prompt).tolist(), 0
     for uniform in itertools.islice(uniforms(5), 60):
         while len(ids) - start > 16:
-            start += 4
+            start += 8
         logits = model(torch.tensor([ids[start:]]))[0, -1]
         for i in set(ids[start:]):
             logits[i] *= 1 / penalty if logits[i] > 0 else penalty

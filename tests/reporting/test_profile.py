@@ -78,7 +78,7 @@ class TestFigures:
         assert told["inference"] | {"cache_bytes": 0} == {
             "temperature": 0.8,
             "window_characters": 32,
-            "window_jump_characters": 8,
+            "window_jump_characters": 16,
             "cache_bytes": 0,
         }
 

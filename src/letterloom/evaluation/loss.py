@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from letterloom.accounting import window_jump
 from letterloom.errors import ConfigError, CorpusError, DataMismatchError, NonFiniteError
 from letterloom.evaluation.interval import block_bootstrap
 from letterloom.model.inference import predict
@@ -104,7 +103,7 @@ def surprisal(
     """-ln p(id | what the model sees before it), each id scored once.
 
     `blocks`: consecutive windows of `context_length`, each starting cold, the last one shorter. `sliding`: windows a
-    quarter of the context apart (`model.inference`), of which the newest quarter is scored, so at least 3/4 of the
+    quarter of the context apart, of which the newest quarter is scored, so at least 3/4 of the
     context lies before every id but the first ones. The first id of the text has nothing before it and is charged
     ln V, as if drawn uniformly.
 
@@ -150,7 +149,7 @@ def _stride(protocol: str, context_length: int) -> int:
     """Positions from one window to the next."""
     if protocol not in PROTOCOLS:
         raise ConfigError(f"unknown protocol {protocol!r}; the protocols are {', '.join(PROTOCOLS)}")
-    return context_length if protocol == "blocks" else window_jump(context_length)
+    return context_length if protocol == "blocks" else max(1, context_length // 4)
 
 
 def _batches(chosen: NDArray[np.intp], last: int, size: int) -> Iterator[NDArray[np.intp]]:

@@ -183,8 +183,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, rotary: Rotary | NoPositions, start: int, cache: LayerCache | None) -> Tensor:
         qkv = self.qkv(x).unflatten(-1, (3, self.n_heads, -1))  # (B, T, 3, H, K)
-        q, k = rotary(self.head_norm(qkv[:, :, :2]), start).unbind(2)  # (B, T, H, K) each
-        q, k, v = (part.transpose(1, 2) for part in (q, k, qkv[:, :, 2]))  # (B, H, T, K) each
+        qk, v = qkv.split((2, 1), dim=2)
+        q, k = rotary(self.head_norm(qk), start).unbind(2)  # (B, T, H, K) each
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v.squeeze(2)))  # (B, H, T, K) each
         if cache is not None:
             k, v = cache.extend(k, v)  # (B, H, start + T, K) each
         y = self.attend(q, k, v)  # (B, H, T, K)
