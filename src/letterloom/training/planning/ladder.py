@@ -26,7 +26,7 @@ class Rung(NamedTuple):
 LADDER = (
     Rung(64, 2, 2, 64, 16, 0.02, 0.06, least_seen=0.0),
     Rung(128, 4, 4, 128, 16, 0.02, 0.06, least_seen=0.5),
-    Rung(192, 4, 4, 256, 8, 0.016, 0.04, least_seen=1.5),
+    Rung(192, 4, 3, 256, 8, 0.015, 0.04, least_seen=0.6),
     Rung(256, 6, 4, 256, 16, 0.012, 0.03, least_seen=2.0),
     Rung(384, 6, 6, 256, 32, 0.012, 0.03, least_seen=5.0),
 )
