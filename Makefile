@@ -12,7 +12,7 @@ endif
 .PHONY: train test check bench mutants clean
 
 train: $(VENV)/installed  ## train on the embedded corpus, show what was reached
-	$(BIN)/letterloom train --recipe small
+	$(BIN)/letterloom train
 
 test: check  ## the whole test suite, after the checks
 	$(BIN)/pytest $(PYTEST_OPTIONS)
