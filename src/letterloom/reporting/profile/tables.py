@@ -156,7 +156,8 @@ def _hyperparameters(
         yield "time of the run", f"{trained} for {training['trained_steps']:,} steps, validations and samples included"
     guess = training["loss_of_blind_guessing_nats"]
     yield "loss", training["loss"] + ("" if guess is None else f"; guessing blindly costs {guess:.3f} nats a character")
-    yield "dropout", "{dropout:g}, on attention weights {attention_dropout:g}, in the MLP's hidden layer {mlp_dropout:g}".format(**settings["model"])
+    places = "{dropout:g}, on attention weights {attention_dropout:g}, in the MLP's hidden layer {mlp_dropout:g}"
+    yield "dropout", places.format(**settings["model"])
 
 
 def _inference(told: Mapping[str, Any]) -> Table:
