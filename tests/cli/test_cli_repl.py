@@ -112,7 +112,7 @@ class TestSettings:
             ("/top-k 2", {"top_k": 2}),
             ("/top-p 0.3", {"top_p": 0.3}),
             ("/min-p 0.9", {"min_p": 0.9}),
-            ("/repetition-penalty 2", {"repetition_penalty": 2}),
+            ("/repetition-penalty 100", {"repetition_penalty": 100}),  # small logits: less would change nothing
             ("/length 7", {"max_new_tokens": 7}),
             ("/seed 9", {"seed": 9}),
             ('/stop "e\\n" " " o', {"stop": ("e\n", " ", "o")}),
