@@ -288,7 +288,7 @@ class _Training:
         lines = [
             f"{verb} in {self.run.path}",
             f"{description['characters']:,} characters, vocabulary {vocab_size}; {count:,} parameters",
-            f"{training.device}, {training.precision} by {training.products}, threads: {training.threads}{processes}",
+            f"{training.device}, {training.precision}, threads: {training.threads}{processes}",
         ]
         return "\n".join([*lines, *description["notes"]])
 

@@ -10,7 +10,7 @@ Layer = dict[str, dict[str, Any]]
 
 
 class Rung(NamedTuple):
-    """A size that was measured, with the settings that suit it; everything else is the recipe's."""
+    """A size, with the settings that suit it; everything else is the recipe's."""
 
     d_model: int
     n_layers: int
@@ -22,7 +22,7 @@ class Rung(NamedTuple):
     least_seen: float  # ids a parameter to train on: with fewer, the rung below learns more in the same time
 
 
-# Two cores of an EPYC, Tiny Shakespeare; what was tried beside them is in docs/experiments.md.
+# The third was measured on two cores of an EPYC (docs/experiments.md), the others are guesses from it.
 LADDER = (
     Rung(64, 2, 2, 64, 16, 0.02, 0.06, least_seen=0.0),
     Rung(128, 4, 4, 128, 16, 0.02, 0.06, least_seen=0.5),
