@@ -116,3 +116,12 @@ def test_wrong_input(call: Any, tiny_run: Path, arguments: list[str], words: lis
     result = call("generate", tiny_run, *arguments)
     assert result.exit_code == 2
     assert all(word in result.error for word in words), result.error
+
+
+def test_what_is_not_loaded_in_vain_can_be_loaded_afterwards(
+    call: Any, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = "scipy.linalg.cython_blas"
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    assert call("generate", tiny_run, "-n", 3).exit_code == 0
+    assert sys.modules.get(module, module) is not None  # None: its import would fail for as long as the process lives

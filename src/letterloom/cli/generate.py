@@ -1,6 +1,8 @@
 """`letterloom generate`."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
 from typing import Annotated
@@ -26,13 +28,26 @@ def generate(
     """Print the prompt and the text after it, and nothing else, on standard output."""
     if samples < 1:
         raise ConfigError(f"samples = {samples}: should be at least 1")
-    sys.modules.setdefault("scipy.linalg.cython_blas", None)  # type: ignore[arg-type]  # Numba would load it in vain
     show = escape_controls if sys.stdout.isatty() else str
     model = api.load(run, device)
-    for sample, text in enumerate(model.samples(samples, prompt, **asdict(options))):
-        if samples > 1:
-            print(f"=== sample {sample + 1} of {samples} ===")
-        for piece in chain([prompt], text):
-            print(show(piece), end="", flush=stream)
-        if samples > 1 or sys.stdout.isatty():
-            print()
+    with _left_out("scipy.linalg.cython_blas"):  # Numba would load it in vain, for 0.3 seconds
+        for sample, text in enumerate(model.samples(samples, prompt, **asdict(options))):
+            if samples > 1:
+                print(f"=== sample {sample + 1} of {samples} ===")
+            for piece in chain([prompt], text):
+                print(show(piece), end="", flush=stream)
+            if samples > 1 or sys.stdout.isatty():
+                print()
+
+
+@contextmanager
+def _left_out(module: str) -> Iterator[None]:
+    """Let imports of a module fail for a while, unless it is loaded already; others may need it later."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]  # as the import system has it
+    try:
+        yield
+    finally:
+        del sys.modules[module]
