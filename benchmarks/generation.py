@@ -130,7 +130,7 @@ def draw_hugging_face(model: Any, n: int, streams: int) -> None:
     )
 
 
-@njit(nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, fastmath=True)  # type: ignore[untyped-decorator]  # Numba has no types
 def _read(array: Any) -> float:
     total = np.float32(0.0)
     for i in range(len(array)):

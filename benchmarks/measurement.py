@@ -5,7 +5,10 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+LETTERLOOM = str(Path(sys.executable).with_name("letterloom"))  # the command, of this environment
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from measurement import seconds, tell
+from measurement import LETTERLOOM, seconds, tell
 
-LETTERLOOM = str(Path(sys.executable).with_name("letterloom"))
 RECORDS = {"names": ["--records", "lines"]}  # texts whose lines are documents of their own
 EXPECTED = re.compile(r"expected +([\d.]+) to ([\d.]+) bits")
 

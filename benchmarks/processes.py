@@ -1,16 +1,13 @@
 """Training runs as a user starts them: whole processes of `letterloom train`."""
 
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from letterloom.runs.directory import RunDirectory
-from measurement import seconds, tell
-
-LETTERLOOM = str(Path(sys.executable).with_name("letterloom"))
+from measurement import LETTERLOOM, seconds, tell
 
 
 @dataclass(frozen=True)

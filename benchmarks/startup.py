@@ -3,11 +3,9 @@
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
-from measurement import Measurement, seconds, tell
+from measurement import LETTERLOOM, Measurement, seconds, tell
 
-LETTERLOOM = str(Path(sys.executable).with_name("letterloom"))
 COMMANDS = {
     "letterloom --help": ([LETTERLOOM, "--help"], "< 0.25"),
     "letterloom train --help": ([LETTERLOOM, "train", "--help"], "< 0.25"),

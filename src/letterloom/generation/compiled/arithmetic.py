@@ -134,10 +134,10 @@ def position_head(x: Array, unit: bool, cos: Array, sin: Array, y: Array) -> Non
 @njit(fastmath=_FAST | {"nnan"}, forceinline=True, **INNER)
 def _largest(x: Array) -> float:
     """The largest of x; something of x where that holds NaN, which stays in x."""
-    largest = x[0]
+    largest: float = x[0]
     for i in range(len(x)):
         largest = x[i] if x[i] > largest else largest
-    return largest  # type: ignore[no-any-return]
+    return largest
 
 
 @njit(fastmath=_FAST, error_model="numpy", forceinline=True, **INNER)
