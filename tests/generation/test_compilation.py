@@ -19,6 +19,12 @@ assert CompiledEngine(parameters, config, 2).begin(np.array([0])).logits().tolis
 """
 
 
+def test_where_nothing_can_be_kept_the_kernels_are_compiled_anyway() -> None:
+    nowhere = "from numba.core import caching; caching.CacheImpl._locator_classes = []\n"
+    told = subprocess.run([sys.executable, "-c", nowhere + PROGRAM], capture_output=True, text=True, check=True).stderr
+    assert "NUMBA_CACHE_DIR" in told
+
+
 def test_compiling_is_told_once_a_machine(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     told = [

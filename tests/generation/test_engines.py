@@ -1,5 +1,6 @@
 """Every engine against the others and against the float64 reference, over all variants of the model."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from itertools import islice
 from typing import Any
@@ -137,16 +138,37 @@ def test_texts_drawn_together_are_those_drawn_alone_to_the_last_bit(streams: int
         assert np.array_equal(alone.logits()[0], together.logits()[stream])
 
 
-@pytest.mark.parametrize("threads", [2, 3, 7])
-def test_threads_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("letterloom.generation.compiled.engine.BYTES_PER_THREAD", 1)
-    engine = compiled(MODEL, threads)
-    assert engine.threads_for_one == threads
-    alone, shared = compiled(MODEL).begin(PROMPT), engine.begin(PROMPT)
+@given(config=configs, threads=st.sampled_from([2, 3, 7]))
+@settings(max_examples=40)
+def test_threads_change_nothing(config: ModelConfig, threads: int) -> None:
+    model = random_model(config)
+    engine = compiled(model, threads)
+    engine.threads_for_one = threads  # however small the model
+    alone, shared = compiled(model).begin(PROMPT), engine.begin(PROMPT)
     for _ in range(3):
         draws = numbers(40, 0)
         assert np.array_equal(alone.draw(Sampler(), draws), shared.draw(Sampler(), draws))
     assert np.array_equal(alone.logits(), shared.logits())
+
+
+def test_texts_drawn_by_several_threads_of_the_caller_do_not_wait_for_one_another() -> None:
+    engine = compiled(MODEL, threads=4)
+    engine.threads_for_one = 4
+    draws = numbers(200, 0)
+    expected = compiled(MODEL).begin(PROMPT).draw(Sampler(), draws)
+    with ThreadPoolExecutor(4) as callers:
+        texts = callers.map(lambda _: engine.begin(PROMPT).draw(Sampler(), draws), range(12))
+        assert all(np.array_equal(text, expected) for text in texts)
+
+
+def test_an_interrupted_text_is_not_continued() -> None:
+    engine = compiled(MODEL, threads=2)
+    engine.threads_for_one = 2
+    streams = engine.begin(PROMPT)
+    with pytest.raises(ZeroDivisionError):
+        streams._run([lambda: 1 // 0])
+    with pytest.raises(RuntimeError, match="begin it anew"):
+        streams.draw(Sampler(), numbers(1, 0))
 
 
 @pytest.mark.parametrize("kind", ["embedding", "qkv", "up", "norm"])

@@ -10,11 +10,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from letterloom.config import NORM_EPS
 from letterloom.generation.compiled.intrinsics import COLUMNS, INNER, PAD, block_product
 
 Array = NDArray[np.float32]
 
-EPS = np.float32(1e-5)
+EPS = np.float32(NORM_EPS)
 RELU, GELU, GELU_TANH, RELU_SQUARED, SWIGLU = range(5)
 _FAST = {"reassoc", "nsz", "contract", "arcp"}
 _LOG2_E = np.float32(math.log2(math.e))

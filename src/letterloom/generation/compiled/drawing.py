@@ -1,5 +1,6 @@
 """The compiled loop: read what is unread, choose the next id, and again. One function, made when it is first called."""
 
+import logging
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from letterloom.generation.compiled.reading import FAILED, LENGTH, READ, Buffers
 from letterloom.generation.compiled.weights import Options, Weights
 from letterloom.generation.sampler import Settings
 
+log = logging.getLogger("letterloom")
+
 
 def _made(sources: str) -> Any:
     """The loop, compiled when it is called, or taken from Numba's cache on the disk.
@@ -22,7 +25,7 @@ def _made(sources: str) -> Any:
     so it closes over what stands for them all.
     """
 
-    @njit(nogil=True, cache=True, error_model="numpy")
+    @njit(nogil=True, error_model="numpy")
     def draw(
         weights: Weights,
         options: Options,
@@ -64,6 +67,13 @@ def _made(sources: str) -> Any:
         if rank == 0:
             marks[LENGTH], marks[READ] = length, read
 
+    try:
+        draw.enable_caching()
+    except RuntimeError:
+        log.warning(
+            "there is no folder that compiled kernels can be kept in, so every command compiles them; "
+            "set NUMBA_CACHE_DIR to one that can be written"
+        )
     return draw
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ class CompiledEngine:
         size = accounting.FLOAT32 * sum(accounting.parameters(config, vocab_size).values())
         self.threads_for_one = min(self._threads, max(1, size // BYTES_PER_THREAD))
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="letterloom-draw")
+        self._turn = Lock()
 
     def begin(self, ids: NDArray[np.int64], streams: int = 1) -> "CompiledStreams":
         """That many texts, all of which begin with `ids`."""
@@ -58,17 +60,20 @@ class CompiledEngine:
         parts = min(self._threads, streams)
         world = self.threads_for_one if streams == 1 else 1
         sizes = [len(part) for part in np.array_split(np.arange(streams), parts)]
-        return CompiledStreams(self, self._pool, [_Part.made(self, window, size, world) for size in sizes])
+        parts_made = [_Part.made(self, window, size, world) for size in sizes]
+        return CompiledStreams(self, self._pool, self._turn, parts_made)
 
 
 class CompiledStreams:
     """Texts in the middle of being written, in parts that are drawn side by side."""
 
-    def __init__(self, engine: CompiledEngine, pool: ThreadPoolExecutor, parts: "list[_Part]") -> None:
-        self._engine, self._pool, self._parts = engine, pool, parts
+    def __init__(self, engine: CompiledEngine, pool: ThreadPoolExecutor, turn: Lock, parts: "list[_Part]") -> None:
+        self._engine, self._pool, self._turn, self._parts = engine, pool, turn, parts
 
     def draw(self, sampler: Sampler, uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
         """The next ids, (n, S); see `generation.engine`."""
+        if any(part.turnstile[ABANDONED] for part in self._parts):
+            raise RuntimeError("this text was interrupted while it was drawn, and nobody knows where; begin it anew")
         ends = np.cumsum([len(part.state.ids) for part in self._parts])
         shares = [np.ascontiguousarray(share) for share in np.split(uniforms, ends[:-1], axis=1)]
         new_ids = [np.empty(share.shape, dtype=np.int64) for share in shares]
@@ -86,11 +91,17 @@ class CompiledStreams:
             for part, share, new in zip(self._parts, shares, new_ids, strict=True)
             for rank in range(len(part.buffers))
         ]
-        with _compilation_told():
+        with _compilation_told(), self._turn:  # threads that wait for one another must not wait for a free worker
             self._run(calls)
         if any(part.state.marks[FAILED] for part in self._parts):
             raise NonFiniteError(NOT_FINITE)
         return np.concatenate(new_ids, axis=1)
+
+    def append(self, token: int) -> None:
+        """Go on with a given id, the same in every text; there has to be room for it in the context."""
+        for part in self._parts:
+            part.state.ids[:, part.state.marks[LENGTH]] = token
+            part.state.marks[LENGTH] += 1
 
     def logits(self) -> NDArray[np.floating]:
         """Logits (S, V) of the id that comes next."""

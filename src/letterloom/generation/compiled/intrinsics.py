@@ -5,6 +5,7 @@ the speed is, twice that of the BLAS libraries at a language model's small sizes
 whatever the block, so what a model answers does not depend on how many texts it reads at a time, nor on threads.
 """
 
+import os
 from typing import Any
 
 from llvmlite import binding, ir
@@ -90,7 +91,8 @@ def arrived(_: Any, counter: Any) -> Any:
     return types.int64(counter), generate
 
 
-give_way = types.ExternalFunction("sched_yield", types.int32())  # POSIX: another thread may have this core
+# Another thread may have this core; Windows has its own name for it.
+give_way = types.ExternalFunction("SwitchToThread" if os.name == "nt" else "sched_yield", types.int32())
 
 
 def _added_up(builder: Any, vectors: list[Any]) -> list[Any]:

@@ -82,10 +82,11 @@ def _embed(embedding: Array, smear: Array, smears: bool, position: Array, ids: N
 
 
 @njit(error_model="numpy", forceinline=True, **INNER)
-def _add(x: Array, y: Array, norm: Array, options: Options) -> None:
-    """Add y to x (D,), normalised where norms stand after sublayers too."""
+def _add(x: Array, y: Array, norm: Array, options: Options, normed: Array) -> None:
+    """Add y to x (D,), normalised where norms stand after sublayers too; not in place, for all threads read y."""
     if options.post_norms:
-        normalise(y, norm[0], norm[1], options.rms, y)
+        normalise(y, norm[0], norm[1], options.rms, normed)
+        y = normed
     for i in range(len(x)):
         x[i] += y[i]
 
@@ -202,7 +203,7 @@ def _read_rows(
         wait(turnstile, world)
         norm = weights.mlp_norm[layer]
         for m in range(begin, n):
-            _add(x[m], projected[m, :d], weights.attention_post_norm[layer], options)
+            _add(x[m], projected[m, :d], weights.attention_post_norm[layer], options, normed[m, :d])
             normalise(x[m], norm[0], norm[1], options.rms, normed[m])
         lower, upper = _share(hidden.shape[1], rank, world)
         product(
@@ -235,7 +236,7 @@ def _read_rows(
         )
         wait(turnstile, world)
         for m in range(begin, n):
-            _add(x[m], projected[m, :d], weights.mlp_post_norm[layer], options)
+            _add(x[m], projected[m, :d], weights.mlp_post_norm[layer], options, normed[m, :d])
     if begin == n:
         return
     for m in range(begin, n):

@@ -6,12 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from letterloom.config import ModelConfig
+from letterloom.config import POSITION_BASE, ModelConfig
 from letterloom.generation.compiled import arithmetic
 from letterloom.generation.compiled.arithmetic import Array
 from letterloom.generation.compiled.intrinsics import PAD
 
-_ROTARY_BASE = _SINUSOIDAL_BASE = 10_000.0
 _ACTIVATIONS = {
     "relu": arithmetic.RELU,
     "gelu": arithmetic.GELU,
@@ -188,16 +187,16 @@ def _padded(array: NDArray[np.floating], shape: tuple[int, ...]) -> Array:
 
 def _sinusoids(config: ModelConfig) -> Array:
     """Sines in even channels, cosines in odd ones, (T, D)."""
-    angles = _angles(config.context_length, config.d_model, _SINUSOIDAL_BASE)
+    angles = _angles(config.context_length, config.d_model)
     table = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(config.context_length, -1)
     return _padded(table[:, : config.d_model], (config.context_length, config.d_model))
 
 
 def _rotary(config: ModelConfig) -> tuple[Array, Array]:
-    angles = _angles(config.context_length, config.d_head, _ROTARY_BASE)
+    angles = _angles(config.context_length, config.d_head)
     return _padded(np.cos(angles), angles.shape), _padded(np.sin(angles), angles.shape)
 
 
-def _angles(length: int, width: int, base: float) -> NDArray[np.float64]:
-    frequencies = base ** (-np.arange(0, width, 2) / width)
+def _angles(length: int, width: int) -> NDArray[np.float64]:
+    frequencies = POSITION_BASE ** (-np.arange(0, width, 2) / width)
     return np.outer(np.arange(length), frequencies)
