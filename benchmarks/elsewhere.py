@@ -33,13 +33,13 @@ def main() -> None:
         "--minutes", type=float, default=1.0, metavar="M", help="of each run; the large model takes 5 M"
     )
     parser.add_argument("--seeds", type=int, default=3, metavar="N")
-    parser.add_argument("--names", type=Path, metavar="FILE", help="the text of the second case, a name a line")
+    parser.add_argument("--names", type=Path, metavar="FILE", help="in place of the corpus `names`")
     arguments = parser.parse_args()
 
     table = Table("", "small, nats", "nanogpt-cpu's settings, nats", "difference", box=None, pad_edge=False)
     for case in arguments.cases:
         corpus, flags, times = CASES[case]
-        text = str(arguments.names) if corpus == "names" else corpus
+        text = str(arguments.names) if corpus == "names" and arguments.names else corpus
         limit = ["--training.max-steps", "none", "--minutes", f"{times * arguments.minutes:g}"]
         pairs = [
             [trained(text, ["--recipe", recipe, *flags, *limit], seed).nats for recipe in ("small", "nanogpt-cpu")]

@@ -160,9 +160,9 @@ def bytes_per_second(size: int, threads: int) -> float:
 
 
 def bytes_per_character(config: ModelConfig) -> float:
-    """Every weight once, and of the cache what a window holds on average."""
+    """Every weight once, and of the cache what a text within its context has on average."""
     weights = accounting.FLOAT32 * sum(accounting.parameters(config, V).values())
-    return weights + 7 / 8 * accounting.cache_bytes(config)
+    return weights + 1 / 2 * accounting.cache_bytes(config)
 
 
 def measure_generation(quick: bool) -> list[Measurement]:

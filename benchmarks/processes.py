@@ -1,6 +1,7 @@
 """Training runs as a user starts them: whole processes of `letterloom train`."""
 
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from functools import partial
@@ -26,8 +27,11 @@ def trained(corpus: str, flags: list[str], seed: int) -> Finished:
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(Path(folder) / "run")
         command = [LETTERLOOM, "train", corpus, *flags, "--seed", str(seed), "--out", str(run.path)]
-        quiet = partial(subprocess.run, command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        took = seconds(quiet)
+        ended: list[subprocess.CompletedProcess[str]] = []
+        start = partial(subprocess.run, command, capture_output=True, text=True, check=False)
+        took = seconds(lambda: ended.append(start()))
+        if ended[0].returncode:
+            sys.exit(ended[0].stderr)
         steps = [line for line in run.metrics() if line["kind"] == "train"]
         evaluation = run.evaluation()
         assert evaluation

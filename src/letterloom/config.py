@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from letterloom.errors import ConfigError, nearest
 
+NORM_EPS = 1e-5  # of every norm
+POSITION_BASE = 10_000.0  # of the wavelengths of sinusoidal and rotary positions
+
 
 class Section(BaseModel):
     """Base of every part of the configuration: frozen, strict about keys and about NaN."""
@@ -219,6 +222,11 @@ class RunConfig(Section):
     text: TextConfig = Field(default_factory=lambda: TextConfig.model_validate({}))
     optimizer: OptimizerConfig = Field(default_factory=lambda: OptimizerConfig.model_validate({}))
     training: TrainingConfig = Field(default_factory=lambda: TrainingConfig(max_steps=2000))
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting by its name, such as model.n_layers, its value as JSON has it."""
+        sections = self.model_dump(mode="json")
+        return {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
 
 
 def build_config(*layers: Mapping[str, Any]) -> RunConfig:

@@ -34,8 +34,8 @@ def generate(
         for sample, text in enumerate(model.samples(samples, prompt, **asdict(options))):
             if samples > 1:
                 print(f"=== sample {sample + 1} of {samples} ===")
-            for piece in chain([prompt], text):
-                print(show(piece), end="", flush=stream)
+            for piece in chain([prompt], text) if stream else ["".join([prompt, *text])]:
+                print(show(piece), end="", flush=True)
             if samples > 1 or sys.stdout.isatty():
                 print()
 

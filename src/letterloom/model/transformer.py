@@ -16,11 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from letterloom.config import ModelConfig
+from letterloom.config import NORM_EPS, POSITION_BASE, ModelConfig
 from letterloom.model.cache import Cache, LayerCache
-
-EPS = 1e-5
-ROTARY_BASE = SINUSOIDAL_BASE = 10_000.0
 
 
 class CausalAttention(nn.Module):
@@ -78,7 +75,7 @@ class SinusoidalPositions(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        angles = _angles(config.context_length, config.d_model, SINUSOIDAL_BASE)  # (T, ceil(D / 2))
+        angles = _angles(config.context_length, config.d_model)  # (T, ceil(D / 2))
         table = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, : config.d_model]
         self.register_buffer("table", table.to(torch.get_default_dtype()), persistent=False)
 
@@ -101,7 +98,7 @@ class Rotary(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        angles = _angles(config.context_length, config.d_head, ROTARY_BASE)  # (T, K / 2)
+        angles = _angles(config.context_length, config.d_head)  # (T, K / 2)
         cos, sin = torch.cat([angles.cos()] * 2, dim=1), torch.cat([-angles.sin(), angles.sin()], dim=1)  # (T, K) each
         self.register_buffer("cos", cos.to(torch.get_default_dtype()), persistent=False)
         self.register_buffer("sin", sin.to(torch.get_default_dtype()), persistent=False)
@@ -116,7 +113,7 @@ class HeadNorm(nn.Module):
     """Divide each head's query or key by its root mean square; no weights."""
 
     def forward(self, x: Tensor) -> Tensor:  # (..., K)
-        return F.rms_norm(x, x.shape[-1:], eps=EPS)
+        return F.rms_norm(x, x.shape[-1:], eps=NORM_EPS)
 
 
 class SoftCap(nn.Module):
@@ -251,8 +248,8 @@ class Transformer(nn.Module):
 def norm(config: ModelConfig) -> nn.Module:
     """The configured normalisation over the model width."""
     if config.norm == "rmsnorm":
-        return nn.RMSNorm(config.d_model, eps=EPS)
-    return nn.LayerNorm(config.d_model, eps=EPS, bias=config.bias_norm)
+        return nn.RMSNorm(config.d_model, eps=NORM_EPS)
+    return nn.LayerNorm(config.d_model, eps=NORM_EPS, bias=config.bias_norm)
 
 
 @torch.no_grad()
@@ -274,7 +271,7 @@ def initialise(model: Transformer) -> None:
             parameter.normal_(std=0.02)
 
 
-def _angles(length: int, width: int, base: float) -> Tensor:
-    """Position times base^(-2i/width) for each pair of channels i: (length, ceil(width / 2)), float64."""
-    frequencies = base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+def _angles(length: int, width: int) -> Tensor:
+    """Position times POSITION_BASE^(-2i/width) for each pair of channels i: (length, ceil(width / 2)), float64."""
+    frequencies = POSITION_BASE ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
     return torch.arange(length, dtype=torch.float64).outer(frequencies)

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 
 from letterloom import accounting
-from letterloom.config import RunConfig
+from letterloom.config import RunConfig, TrainingConfig
 from letterloom.errors import ConfigError, ResourceError, is_out_of_memory
 from letterloom.training.kernels import bf16_is_faster, convolution_is_faster
 from letterloom.training.ranks import Ranks
@@ -57,6 +57,16 @@ def resolve_hardware(config: RunConfig) -> RunConfig:
         update={"device": str(device), "precision": precision, "threads": threads, "products": products}
     )
     return config.model_copy(update={"training": resolved})
+
+
+def resolve_scoring(config: RunConfig, device: str) -> TrainingConfig:
+    """How a trained model is scored on this machine: in fp32, wherever and in whatever precision it was trained.
+
+    Raises:
+        ResourceError: the device asked for is not here.
+    """
+    here = {"device": device, "precision": "fp32", "products": "auto"}
+    return resolve_hardware(config.model_copy(update={"training": config.training.model_copy(update=here)})).training
 
 
 def take_share(config: RunConfig, ranks: Ranks) -> None:

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from letterloom.config import TrainingConfig
-from letterloom.model.transformer import EPS, CausalAttention, HeadNorm, Transformer
+from letterloom.config import NORM_EPS, TrainingConfig
+from letterloom.model.transformer import CausalAttention, HeadNorm, Transformer
 
 CONVOLVED_AT_ONCE = 16  # images, from which PyTorch gives even one thread's 1 x 1 convolution to oneDNN
 
@@ -40,7 +40,7 @@ class _OverRootMeanSquare(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
-        scale = (norm.square() / x.shape[-1] + EPS).rsqrt().to(x.dtype)
+        scale = (norm.square() / x.shape[-1] + NORM_EPS).rsqrt().to(x.dtype)
         y: Tensor = x * scale
         ctx.save_for_backward(y, scale)
         return y

@@ -28,15 +28,7 @@ def require_all(run: RunDirectory, corpus: Corpus, config: RunConfig, ranks: Ran
     """
     training, vocab_size = config.training, corpus.tokenizer.vocab_size
     require_texts(corpus, config, config.model.context_length)
-    text = ", ".join(config.text.corpus)
-    for prompt in training.sample_prompts:
-        strange = strange_characters(prompt, corpus.tokenizer)
-        if strange:
-            first = f"{strange[0]!r} (U+{ord(strange[0]):04X})"
-            raise ConfigError(
-                f"training.sample_prompts: {prompt!r}: {first} does not occur in {text}; start samples with "
-                "characters that do"
-            )
+    require_prompts(corpus, config)
     sequences = training.micro_batch(ranks.world)
     device = torch.device(training.device)
     sharing = 1 if device.type == "cuda" else ranks.local_world
@@ -52,6 +44,22 @@ def require_all(run: RunDirectory, corpus: Corpus, config: RunConfig, ranks: Ran
             "another --out, or make the model smaller"
         )
     _tell_long_intervals(config, len(corpus.train))
+
+
+def require_prompts(corpus: Corpus, config: RunConfig) -> None:
+    """Check that samples can begin as they are to.
+
+    Raises:
+        ConfigError: one begins with a character that the text does not have.
+    """
+    for prompt in config.training.sample_prompts:
+        strange = strange_characters(prompt, corpus.tokenizer)
+        if strange:
+            first, text = f"{strange[0]!r} (U+{ord(strange[0]):04X})", ", ".join(config.text.corpus)
+            raise ConfigError(
+                f"training.sample_prompts: {prompt!r}: {first} does not occur in {text}; start samples with "
+                "characters that do"
+            )
 
 
 def require_texts(corpus: Corpus, config: RunConfig, context_length: int) -> None:

@@ -31,7 +31,7 @@ class Machine:
         return self.overhead + flops(config) / self.speed
 
     def choose(self, seconds: float, training_ids: int = SHAKESPEARE) -> int:
-        place, taken = climb(SIZES, 65, training_ids, seconds, self.step)
+        place, taken = climb(SIZES, 65, training_ids, lambda _, step: seconds / step, self.step)
         assert taken == self.overhead + flops(SIZES[place]) / self.speed
         return place
 
@@ -98,10 +98,25 @@ def test_the_context_of_records_holds_several_and_no_more() -> None:
 
 @given(st.integers(1, 2000), st.sampled_from(LADDER))
 def test_any_width_finds_its_heads(width: int, rung: Rung) -> None:
-    model = rung_layer(rung, SHAKESPEARE, d_model=width)["model"]
-    assert width % model["n_heads"] == 0
+    model = rung_layer(rung, SHAKESPEARE, fixed={"d_model": width})["model"]
+    assert (model["d_model"], width % model["n_heads"]) == (width, 0)
     if width % 2 == 0:
         build_config(read_recipe("small"), {"model": model})
+
+
+@given(st.integers(1, 40), st.sampled_from(LADDER))
+def test_any_number_of_heads_finds_its_width(heads: int, rung: Rung) -> None:
+    model = rung_layer(rung, SHAKESPEARE, fixed={"n_heads": heads})["model"]
+    assert model["n_heads"] == heads
+    assert abs(model["d_model"] - rung.d_model) <= heads or model["d_model"] == 2 * heads
+    build_config(read_recipe("small"), {"model": model})
+
+
+@pytest.mark.parametrize("context", [32, 256, 1024, 10**6])
+def test_the_ids_of_a_step_stay_with_a_fixed_context(context: int) -> None:
+    layer = rung_layer(LADDER[2], SHAKESPEARE, fixed={"context_length": context})
+    assert layer["model"]["context_length"] == context
+    assert layer["training"]["batch_size"] == max(1, 2048 // context)
 
 
 def test_dropout_grows_with_the_readings() -> None:

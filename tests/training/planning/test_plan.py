@@ -12,8 +12,10 @@ from letterloom.config import RunConfig, build_config
 from letterloom.errors import ConfigError, CorpusError
 from letterloom.recipes import read_recipe
 from letterloom.text.encoding import Corpus, open_corpus
+from letterloom.training import closing
 from letterloom.training.closing import Costs, closing_seconds
 from letterloom.training.planning import plan
+from letterloom.training.planning.ladder import LADDER, RECIPE, first_shape
 from letterloom.training.planning.plan import Plan, make_plan, round_down
 from letterloom.training.ranks import Ranks
 
@@ -34,6 +36,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
     monkeypatch.setattr(plan, "measured_step", step)
     monkeypatch.setattr(plan, "fastest_threads", lambda config, *_: (config.training.threads or 2, ["threads: 2"]))
     monkeypatch.setattr(plan, "measure_costs", lambda *_: COSTS)
+    monkeypatch.setattr(closing, "cached_baselines", lambda *_: ())
     monkeypatch.setattr(time, "perf_counter", lambda: 103.0)  # three seconds after the command began
     return measured
 
@@ -45,7 +48,9 @@ def made(text: Path | Corpus, ranks: Ranks | None = None, /, **kept: dict[str, A
 
 
 def given(text: Path, kept: dict[str, Any]) -> RunConfig:
-    return build_config(read_recipe("small"), {"text": {"corpus": [str(text)]}, "training": {"device": "cpu"}}, kept)
+    shape = {"model": first_shape(kept.get("model", {}))}
+    here = {"text": {"corpus": [str(text)]}, "training": {"device": "cpu"}}
+    return build_config(read_recipe("small"), shape, here, kept)
 
 
 def minutes(number: float, **training: Any) -> dict[str, Any]:
@@ -76,16 +81,16 @@ def test_what_is_done_on_the_way_takes_few_hundredths_of_the_time(long_text: Cor
     assert training.checkpoint_interval == training.eval_interval
     scored = min(training.eval_characters, len(long_text.validation))
     assert validations * (scored * COSTS.scored_id + COSTS.save) + samples * COSTS.samples < 0.05 * 60 * length
-    assert validations >= min(19, 60 * length / 6)
+    assert validations >= min(19, 60 * length / 7)
     assert validations >= length / 12  # a kill costs no more than this of a long one
 
 
 @pytest.mark.parametrize("length", [0.3, 1, 10])
 def test_no_more_is_scored_at_the_end_than_there_is_time_for(long_text: Corpus, length: float) -> None:
     training = made(long_text, training=minutes(length)).config.training
-    scored = 2 * min(training.final_eval_characters or 10**9, len(long_text.validation)) * COSTS.scored_id
+    scored = 3 * min(training.final_eval_characters or 10**9, len(long_text.validation)) * COSTS.scored_id
     assert scored <= 0.15 * 60 * length
-    assert (training.final_eval_characters is None) == (2 * len(long_text.validation) * COSTS.scored_id < 9 * length)
+    assert (training.final_eval_characters is None) == (3 * len(long_text.validation) * COSTS.scored_id < 9 * length)
 
 
 def test_longer_runs_have_larger_models(long_text: Corpus) -> None:
@@ -101,6 +106,8 @@ def test_a_text_that_is_read_often_is_read_with_dropout(long_text: Corpus, tiny_
 KEPT: list[dict[str, dict[str, Any]]] = [
     {"model": {"d_model": "16", "n_layers": "1"}},
     {"model": {"d_model": 80}},
+    {"model": {"d_model": 100, "n_heads": 5}},
+    *({"model": {"n_heads": heads}} for heads in (3, 5, 7)),
     {"model": {"n_heads": 1, "context_length": 24, "dropout": 0.05}},
     {"optimizer": {"learning_rate": 0.5, "muon_learning_rate": 0.25, "schedule": "wsd"}},
     {"training": {"batch_size": 3, "eval_interval": 7, "checkpoint_interval": 5, "sample_interval": 11}},
@@ -115,7 +122,7 @@ def test_what_is_given_is_kept(tiny_text: Path, kept: dict[str, dict[str, Any]],
     planned = made(tiny_text, **kept)
     for config in (planned.config, *machine):
         told = config.model_dump(include={section: set(values) for section, values in kept.items()})
-        wanted = build_config(read_recipe("small"), kept).model_dump()
+        wanted = given(tiny_text, kept).model_dump()
         assert all(told[section][key] == wanted[section][key] for section in kept for key in kept[section])
 
 
@@ -123,6 +130,8 @@ def test_other_limits_make_the_intervals_shorter(long_text: Corpus) -> None:
     free, bound = (made(long_text, training=minutes(5) | limit) for limit in ({}, {"max_steps": 100}))
     assert bound.config.training.eval_interval <= 100 < free.config.training.eval_interval
     assert "about 100 of" in bound.told
+    assert free.told.split("ends")[1][:20] > bound.told.split("ends")[1][:20]  # the clock stands still here
+    assert bound.config.model.dropout == 0.0
 
 
 def test_intervals_in_epochs_stay_in_epochs(tiny_text: Path) -> None:
@@ -179,6 +188,33 @@ def test_nothing_but_what_a_plan_decides_differs_from_the_recipe(tiny_text: Path
     }
     assert planned.model_dump(exclude=decided) == base.model_dump(exclude=decided)
     assert build_config(planned.model_dump()) == planned
+
+
+def test_the_recipe_has_the_shape_of_its_size(tiny_text: Path) -> None:
+    model, rung = given(tiny_text, {}).model, LADDER[RECIPE]
+    assert build_config(read_recipe("small"), {"text": {"corpus": ["x"]}}).model == model
+    assert (model.d_model, model.n_layers, model.n_heads, model.context_length) == rung[:4]
+
+
+def test_a_context_longer_than_the_text_is_refused_before_anything_is_measured(
+    tiny_text: Path, machine: list[RunConfig]
+) -> None:
+    with pytest.raises(CorpusError, match="context"):
+        made(tiny_text, model={"context_length": 10**6}, training=minutes(1))
+    assert not machine
+
+
+def test_a_prompt_of_unknown_characters_is_refused_before_anything_is_measured(
+    tiny_text: Path, machine: list[RunConfig]
+) -> None:
+    with pytest.raises(ConfigError, match="start samples with characters that do"):
+        made(tiny_text, training=minutes(1, sample_prompts=("♔",)))
+    assert not machine
+
+
+def test_a_warm_up_that_outlasts_the_run_is_told(long_text: Corpus) -> None:
+    assert "outlasts the run" in made(long_text, optimizer={"warmup_steps": 10**6}, training=minutes(1)).told
+    assert "outlasts" not in made(long_text, optimizer={"warmup_steps": 10}, training=minutes(1)).told
 
 
 def test_numbers_are_rounded_to_be_read() -> None:

@@ -60,9 +60,9 @@ def test_the_lines_tell_size_steps_bits_and_end(tiny_text: Path) -> None:
     head, *lines, note = told.splitlines()
     assert (head, note) == ("planned for 3 min:", "a note")
     said = {line[2:10].strip(): line[12:] for line in lines}
-    assert list(said) == ["size", "steps", "expected", "ends", "the same"]
-    assert said["steps"].startswith("about 500 of 12 ms, each of 4 x 16 ids; ")
-    assert f"{500 * 4 * 16 / len(corpus.train):.1f} times" in said["steps"]
+    assert list(said) == ["size", "dropout", "steps", "text", "expected", "ends", "the same"]
+    assert said["steps"].startswith("about 500 of 12 ms, each of 4 x 16 ids")
+    assert f"{500 * 4 * 16 / len(corpus.train):.1f} times" in said["text"]
     low, high = map(float, re.findall(r"\d+\.\d+", said["expected"]))
     assert 0 < low < high < 12
     assert re.search(r"\d\d:\d\d:\d\d", said["ends"])

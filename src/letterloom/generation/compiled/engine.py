@@ -169,7 +169,7 @@ def _buffers(config: ModelConfig, threads: int) -> list[Buffers]:
             mixed=aligned((1, k)),
             none=aligned((max(t, k),)),
             exponents=aligned((f,)),
-            powers=np.zeros(max(f, t), dtype=np.int32),
+            powers=aligned((max(f, t),)).view(np.int32),
         )
         for _ in range(threads)
     ]

@@ -11,6 +11,7 @@ from letterloom.generation.compiled import arithmetic
 from letterloom.generation.compiled.arithmetic import Array
 from letterloom.generation.compiled.intrinsics import PAD
 
+GAP = 256  # floats; LLVM keeps the distance of a vector, times the few that it takes in a turn of the loop
 _ACTIVATIONS = {
     "relu": arithmetic.RELU,
     "gelu": arithmetic.GELU,
@@ -128,12 +129,15 @@ def lay_out(parameters: Mapping[str, NDArray[np.floating]], config: ModelConfig,
                 part[tuple(map(slice, found.shape))] = found
         return whole
 
-    def norms(name: str) -> Array:
-        parts = [parameters.get(f"{name}.{kind}") for kind in ("weight", "bias")]
-        return np.stack([zeros_with(part, d) for part in parts])
+    def norms(*names: str) -> Array:
+        whole = aligned((len(names), 2, d))
+        for part, name in zip(whole, names, strict=True):
+            for row, kind in zip(part, ("weight", "bias"), strict=True):
+                row[:] = parameters.get(f"{name}.{kind}", 0.0)
+        return whole
 
     def norms_of_layers(name: str) -> Array:
-        return np.stack([norms(f"blocks.{i}.{name}") for i in range(config.n_layers)])
+        return norms(*(f"blocks.{i}.{name}" for i in range(config.n_layers)))
 
     gated = config.activation == "swiglu"
     cos, sin = _rotary(config) if config.positions == "rotary" else (aligned((context, 0)), aligned((context, 0)))
@@ -158,7 +162,7 @@ def lay_out(parameters: Mapping[str, NDArray[np.floating]], config: ModelConfig,
         down=of_layers("mlp.down.weight", padded(d), padded(f)),
         down_bias=of_layers("mlp.down.bias", padded(d)),
         mlp_post_norm=norms_of_layers("mlp_post_norm"),
-        norm=norms("norm")[None],
+        norm=norms("norm"),
         head=_padded(parameters.get("head.weight", parameters["embedding.weight"]), (padded(vocab_size), padded(d)))[
             None
         ],
@@ -172,10 +176,14 @@ def padded(length: int) -> int:
 
 
 def aligned(shape: tuple[int, ...]) -> Array:
-    """Float32 zeros that begin where a cache line does: a vector that lies in two of them is read half as fast."""
+    """Float32 zeros that begin where a cache line does: a vector that lies in two of them is read half as fast.
+
+    Nothing else lies in the `GAP` before them. A loop that writes so close behind what it reads does without vectors,
+    lest they overlap, and rounds otherwise: the last digits would depend on where arrays happen to lie.
+    """
     size = int(np.prod(shape))
-    raw = np.zeros(size + PAD, np.float32)
-    offset = -raw.ctypes.data % 64 // raw.itemsize
+    raw = np.zeros(GAP + size + PAD, np.float32)
+    offset = GAP + -raw.ctypes.data % 64 // raw.itemsize
     return raw[offset : offset + size].reshape(shape)
 
 

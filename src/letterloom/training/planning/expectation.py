@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import entropy
 
 from letterloom.text.encoding import Corpus
 from letterloom.text.tokenizers import Ids
@@ -15,7 +16,7 @@ READ_ANEW = 8.0  # readings of a text after which another one teaches next to no
 
 # Ids trained on; least and most bits of a model of a million parameters for one of bzip2 (docs/experiments.md).
 RATIOS = (
-    (1e4, 0.75, 2.00),
+    (1e4, 0.90, 2.00),
     (1e5, 0.90, 1.50),
     (3e5, 0.86, 1.25),
     (1e6, 0.83, 1.08),
@@ -43,8 +44,12 @@ def expected_bits(corpus: Corpus, parameters: int, seen: float) -> tuple[float, 
 
 
 def compressed_bits(ids: Ids) -> float:
-    """Bits an id that bzip2 needs for some ids; an id is a byte of it, or two where there are more than 256."""
-    return 8 * len(bz2.compress(ids.tobytes())) / len(ids)
+    """Bits an id that bzip2 needs for some ids, or their frequencies alone, where these few are fewer.
+
+    An id is a byte of it, or two where there are more than 256.
+    """
+    counts = np.unique(ids, return_counts=True)[1]
+    return min(8 * len(bz2.compress(ids.tobytes())) / len(ids), float(entropy(counts, base=2)))
 
 
 def _between(number: float, rows: Sequence[tuple[float, ...]], column: int) -> float:

@@ -1,6 +1,6 @@
 """The sizes that a plan chooses from, and the choice: as large as the time can teach and the text can carry."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from letterloom import accounting
@@ -30,6 +30,7 @@ LADDER = (
     Rung(256, 6, 4, 256, 16, 0.012, 0.03, least_seen=2.0),
     Rung(384, 6, 6, 256, 32, 0.012, 0.03, least_seen=5.0),
 )
+RECIPE = 2  # the one that is the recipe `small`
 FIRST = 1  # the rung that is measured first; its speed foretells that of the others
 PARAMETERS_PER_ID = 12.0  # of the training text: a larger model knows it by heart before it has learned from it
 DROPOUT = ((4.0, 0.0), (12.0, 0.1), (40.0, 0.2), (float("inf"), 0.3))  # up to so often is the text read: so much
@@ -37,26 +38,45 @@ SHORTEST_CONTEXTS = 8  # contexts that a training text has at least
 RECORDS_IN_CONTEXT = 8  # of mean length: what lies further back is of other records, which tell little
 
 
-def rung_layer(rung: Rung, training_ids: int, record_ids: float | None = None, d_model: int | None = None) -> Layer:
+def rung_layer(
+    rung: Rung, training_ids: int, record_ids: float | None = None, fixed: Mapping[str, int] | None = None
+) -> Layer:
     """The settings of a rung on a text: a shorter one has a shorter context, and more sequences of it in a batch.
 
     Args:
         rung: One of the ladder.
         training_ids: Length of the training split.
         record_ids: Mean length of its records, if it has any.
-        d_model: The width where it is not the rung's; the heads are then as many, up to the rung's, as divide it.
+        fixed: Those of width, heads and context that are not the rung's to choose; it goes around them.
     """
-    width = d_model or rung.d_model
-    heads = max(h for h in range(1, rung.n_heads + 1) if width % h == 0 and (width // h % 2 == 0 or h == 1))
+    fixed = fixed or {}
+    width, heads = shape(rung, fixed)
     longest = [rung.context_length, _power_of_two(training_ids / SHORTEST_CONTEXTS)]
     if record_ids:
         longest.append(2 * _power_of_two(RECORDS_IN_CONTEXT * record_ids))
-    context = min(longest)
+    context = fixed.get("context_length", min(longest))
     return {
         "model": {"d_model": width, "n_layers": rung.n_layers, "n_heads": heads, "context_length": context},
         "optimizer": {"learning_rate": rung.learning_rate, "muon_learning_rate": rung.muon_learning_rate},
-        "training": {"batch_size": rung.batch_size * rung.context_length // context},
+        "training": {"batch_size": max(1, rung.batch_size * rung.context_length // context)},
     }
+
+
+def shape(rung: Rung, fixed: Mapping[str, int]) -> tuple[int, int]:
+    """Width and heads near a rung's, around what is fixed of them: heads are equally wide, and evenly for rotary."""
+    width, heads = fixed.get("d_model", rung.d_model), fixed.get("n_heads", rung.n_heads)
+    if "n_heads" not in fixed:
+        heads = max(h for h in range(1, heads + 1) if width % (2 * h) == 0 or h == 1)
+    elif "d_model" not in fixed:
+        width = max(1, round(width / (2 * heads))) * 2 * heads
+    return width, heads
+
+
+def first_shape(fixed: Mapping[str, Any]) -> dict[str, int]:
+    """Width and heads before a size is chosen, around settings that were not checked yet."""
+    numbers = {name: str(fixed[name]) for name in ("d_model", "n_heads") if name in fixed}
+    positive = {name: int(number) for name, number in numbers.items() if number.isdecimal() and int(number)}
+    return dict(zip(("d_model", "n_heads"), shape(LADDER[RECIPE], positive), strict=True))
 
 
 def dropout(epochs: float) -> float:
@@ -68,10 +88,10 @@ def climb(
     configs: Sequence[RunConfig],
     vocab_size: int,
     training_ids: int,
-    seconds: float,
+    steps: Callable[[RunConfig, float], float],
     step_seconds: Callable[[RunConfig], float],
 ) -> tuple[int, float]:
-    """The last rung that time and text are enough for, and the seconds of its step.
+    """The last rung that the steps and the text are enough for, and the seconds of its step.
 
     One rung is measured, which foretells the others by their operations (`accounting.training_flops`). What that makes
     the choice is measured too, and the choice made anew: small models use less of a machine than large ones.
@@ -80,7 +100,7 @@ def climb(
         configs: A configuration for each rung of the ladder.
         vocab_size: Of the text.
         training_ids: Length of the training split.
-        seconds: Of training.
+        steps: How many of a configuration there will be, if one takes so many seconds.
         step_seconds: Measures a configuration.
 
     Returns:
@@ -93,7 +113,8 @@ def climb(
         measured[place] = step_seconds(configs[place])
         speed = _step_flops(configs[place], vocab_size) / measured[place]
         known = {p: measured.get(p, _step_flops(configs[p], vocab_size) / speed) for p in carried}
-        enough = [p for p in carried if _seen(configs[p], known[p], seconds) >= _needed(p, configs[p], vocab_size)]
+        seen = {p: steps(configs[p], known[p]) * _step_ids(configs[p]) for p in carried}
+        enough = [p for p in carried if seen[p] >= LADDER[p].least_seen * _parameters(configs[p], vocab_size)]
         place = max(enough, default=0)
     return place, measured[place]
 
@@ -102,13 +123,8 @@ def _carried(config: RunConfig, vocab_size: int, training_ids: int) -> bool:
     return _parameters(config, vocab_size) <= PARAMETERS_PER_ID * training_ids
 
 
-def _needed(place: int, config: RunConfig, vocab_size: int) -> float:
-    return LADDER[place].least_seen * _parameters(config, vocab_size)
-
-
-def _seen(config: RunConfig, step_seconds: float, seconds: float) -> float:
-    """Ids trained on in a time."""
-    return seconds / step_seconds * config.training.batch_size * config.model.context_length
+def _step_ids(config: RunConfig) -> int:
+    return config.training.batch_size * config.model.context_length
 
 
 def _parameters(config: RunConfig, vocab_size: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from letterloom.config import RunConfig, build_config
+from letterloom.errors import ResourceError
 from letterloom.text.batches import steps_per_epoch
 from letterloom.text.encoding import Corpus
 from letterloom.training.closing import REPORT_SECONDS, Costs, closing_seconds, measure_costs, require_time
@@ -15,7 +16,7 @@ from letterloom.training.planning.ladder import FIRST, LADDER, Layer, climb, dro
 from letterloom.training.planning.probe import fastest_threads, measured_step
 from letterloom.training.planning.telling import tell
 from letterloom.training.ranks import Ranks
-from letterloom.training.requirements import require_texts
+from letterloom.training.requirements import require_prompts, require_texts
 
 SCORING_SHARE = 0.15  # of the time, at most, for the scores at the end,
 EVALUATION_SHARE = 0.001  # for one validation on the way, which scores
@@ -24,6 +25,7 @@ ROUNDS = 20  # validations and checkpoints on the way,
 LONGEST_ROUND = 600.0  # seconds apart at most,
 ROUNDS_SHARE = 0.03  # and all of them with this share of the time at most,
 SAMPLES_SHARE = 0.01  # and samples with this
+SHAPE = ("d_model", "n_heads", "context_length")  # what a size goes around where it is kept
 Kept = Mapping[str, Any]
 
 
@@ -62,14 +64,19 @@ class _Planner:
 
     def plan(self) -> Plan:
         """Choose a size, measure it, and divide the time."""
-        require_texts(self.corpus, self.given, context_length=1)
+        fixed_context = "context_length" in self.kept.get("model", {})
+        require_texts(self.corpus, self.given, self.given.model.context_length if fixed_context else 1)
+        require_prompts(self.corpus, self.given)
         require_time(self.given.training, time.perf_counter() - self.began, REPORT_SECONDS)
         sizes = [self._with(self.given, self._size(place)) for place in range(len(LADDER))]
         threads, slower = fastest_threads(sizes[FIRST], self.vocab_size, self.ranks)
         sizes = [self._with(size, {"training": {"threads": threads}}) for size in sizes]
         seconds = self._left() - SCORING_SHARE * self.minutes_in_seconds
-        place, taken = climb(sizes, self.vocab_size, self.ids, seconds, self._measured)
-        config = self._with(sizes[place], {"model": {"dropout": dropout(seconds / taken / self._epoch(sizes[place]))}})
+        place, taken = climb(
+            sizes, self.vocab_size, self.ids, lambda size, step: self._steps(size, seconds / step), self._measured
+        )
+        epochs = self._steps(sizes[place], seconds / taken) / self._epoch(sizes[place])
+        config = self._with(sizes[place], {"model": {"dropout": dropout(epochs)}})
         if config.model.dropout != sizes[place].model.dropout:  # steps take longer with it
             taken = self._measured(config)
         resolved = resolve_hardware(config)
@@ -78,10 +85,12 @@ class _Planner:
         config = self._with(config, {"training": self._scores(costs)})
         closing = closing_seconds(config, self.corpus, costs)
         require_time(config.training, time.perf_counter() - self.began, closing)
-        seconds = self._left() - closing
-        steps = self._steps(config, seconds / taken)
+        steps = self._steps(config, (self._left() - closing) / taken)
         config = self._with(config, {"training": self._intervals(config, costs, steps, steps * taken)})
-        return Plan(config, costs, tell(config, self.corpus, steps, taken, self._left(), slower + self.disturbance))
+        notes = [*slower, *self.disturbance]
+        if config.optimizer.warmup_steps > steps:
+            notes.append(f"the warm-up, optimizer.warmup_steps {config.optimizer.warmup_steps:,}, outlasts the run")
+        return Plan(config, costs, tell(config, self.corpus, steps, taken, steps * taken + closing, notes))
 
     def _with(self, config: RunConfig, layer: Layer) -> RunConfig:
         """A configuration with the settings of a layer, but for those that are kept."""
@@ -93,7 +102,12 @@ class _Planner:
         return self.minutes_in_seconds - (time.perf_counter() - self.began)
 
     def _measured(self, config: RunConfig) -> float:
-        measured = measured_step(config, self.vocab_size, self.ranks)
+        try:
+            measured = measured_step(config, self.vocab_size, self.ranks)
+        except ResourceError as error:
+            raise ResourceError(
+                f"a plan measures steps, and {error}; ask for less, or plan nothing: --recipe small"
+            ) from None
         self.disturbance = [measured.disturbance] if measured.disturbance else []
         return measured.seconds_per_step
 
@@ -104,15 +118,15 @@ class _Planner:
         """A rung of the ladder as it suits this text, these processes and the width that is kept, if one is."""
         records = self.corpus.description.get("records")
         record_ids = self.corpus.description["ids"] / records["kept"] if records else None
-        width = self.given.model.d_model if "d_model" in self.kept.get("model", {}) else None
-        layer = rung_layer(LADDER[place], self.ids, record_ids, width)
+        fixed = {name: getattr(self.given.model, name) for name in SHAPE if name in self.kept.get("model", {})}
+        layer = rung_layer(LADDER[place], self.ids, record_ids, fixed)
         sequences = layer["training"]["batch_size"]
         layer["training"]["batch_size"] = -(-sequences // self.ranks.world) * self.ranks.world
         return layer
 
     def _scores(self, costs: Costs) -> dict[str, int | None]:
         """As many characters scored, at the end and on the way, as there is time for."""
-        most = round_down(SCORING_SHARE * self.minutes_in_seconds / 2 / costs.scored_id)
+        most = round_down(SCORING_SHARE * self.minutes_in_seconds / 3 / costs.scored_id)
         on_the_way = round_down(EVALUATION_SHARE * self.minutes_in_seconds / costs.scored_id)
         return {
             "final_eval_characters": None if most >= len(self.corpus.validation) else most,

@@ -12,6 +12,7 @@ from letterloom.text.encoding import Corpus, scored_characters
 from letterloom.training.planning.expectation import expected_bits
 
 BASE = "small"  # the recipe that has what a plan does not say
+HALF_A_DAY = 12 * 3600.0  # seconds, from which on the date is told
 KNOWN_BY_HEART = 100  # readings of a text, from which on fewer minutes would do
 
 
@@ -35,18 +36,20 @@ def tell(
     ids_per_character = ids / scored_characters(corpus.train, corpus.tokenizer)
     bits = expected_bits(corpus, count, seen=steps * training.batch_size * model.context_length)
     low, high = (ids_per_character * each for each in bits)
-    end = time.strftime("%H:%M:%S", time.localtime(time.time() + left))
+    end = time.strftime("%H:%M:%S" if left < HALF_A_DAY else "%Y-%m-%d %H:%M", time.localtime(time.time() + left))
     shape = f"width {model.d_model}, layers: {model.n_layers}, heads: {model.n_heads}, context {model.context_length}"
     lines = {
-        "size": f"{count:,} parameters ({shape}), dropout {model.dropout:g}",
+        "size": f"{count:,} parameters ({shape})",
+        "dropout": f"{model.dropout:g}",
         "steps": f"about {steps:,.0f} of {1000 * step_seconds:.0f} ms, each of {training.batch_size} x "
-        f"{model.context_length} ids; the text is read {epochs:.1f} times",
+        f"{model.context_length} ids",
+        "text": f"read {epochs:.1f} times",
         "expected": f"{low:.2f} to {high:.2f} bits per character of the text held out",
         "ends": f"about {end}, with scores and report",
         "the same": command(config),
     }
     if epochs > KNOWN_BY_HEART:
-        lines["steps"] += ", more than it can teach: fewer minutes would do"
+        lines["text"] += ", more than it can teach: fewer minutes would do"
     head = f"planned for {training.max_minutes:g} min:"
     return "\n".join([head, *(f"  {name:8}  {told}" for name, told in lines.items()), *notes])
 
