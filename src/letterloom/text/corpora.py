@@ -16,6 +16,7 @@ from pathlib import Path
 from letterloom import storage
 from letterloom.errors import CorpusError, DataMismatchError
 from letterloom.text.documents import PIECE, Document, is_text, printable, reading
+from letterloom.text.synthetic import PREFIX
 
 _RUN_FILES = {"run.toml", "tokenizer.json"}  # what a run directory and a checkpoint are known by
 
@@ -74,7 +75,7 @@ class Source:
 
 
 def open_source(corpus: Sequence[str]) -> Source:
-    """Find the documents behind names of corpora, files, folders, or `-` for standard input.
+    """Find the documents behind names of corpora and synthetic sources, files, folders, or `-` for standard input.
 
     Standard input is stored in the cache, and stands in `Source.corpus` as the path of that file.
 
@@ -86,9 +87,10 @@ def open_source(corpus: Sequence[str]) -> Source:
     resolved: list[str] = []
     notes: list[str] = []
     for name in corpus:
-        if name in CORPORA:
-            documents.append(_named(CORPORA[name]))
-            resolved.append(name)
+        if name in CORPORA or name.startswith(PREFIX):
+            document = _named(CORPORA[name]) if name in CORPORA else _synthetic(name)
+            documents.append(document)
+            resolved.append(document.name)
             if Path(name).exists():
                 notes.append(f"{name!r} is the corpus of that name; for the file here write ./{name}")
             continue
@@ -112,6 +114,13 @@ def _named(corpus: NamedCorpus) -> Document:
         return Document(corpus.name, content=_python_docs(), licence=corpus.licence)
     path = _local(corpus) or _download(corpus)
     return Document(corpus.name, path, licence=corpus.licence)
+
+
+def _synthetic(name: str) -> Document:
+    from letterloom.text.synthetic.sources import open_synthetic  # with NumPy, which a list of corpora does without
+
+    source = open_synthetic(name)
+    return Document(source.name, content=source.text.encode(), licence="public domain")
 
 
 def _python_docs() -> bytes:
@@ -197,7 +206,9 @@ def _documents(path: Path, name: str, notes: list[str]) -> list[Document]:
     except UnicodeEncodeError:
         raise CorpusError(f"the name {name!r} is not UTF-8, so that a run cannot record it; rename it") from None
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        near = difflib.get_close_matches(name, CORPORA, n=1)
+        from letterloom.text.synthetic.sources import KINDS
+
+        near = difflib.get_close_matches(name, [*CORPORA, *(PREFIX + kind for kind in KINDS)], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; the corpora by name are {', '.join(CORPORA)}"
         raise CorpusError(f"there is no file, folder or corpus {shown}{hint}") from None
     except OSError as error:

@@ -22,6 +22,8 @@ from letterloom.text.corpora import cache_folder, open_source
 from letterloom.text.documents import Document, printable
 from letterloom.text.records import encode_records, read_records
 from letterloom.text.survey import first_of, survey
+from letterloom.text.synthetic import PREFIX
+from letterloom.text.synthetic.sources import open_synthetic
 from letterloom.text.tokenizers import (
     ByteTokenizer,
     CharacterTokenizer,
@@ -42,6 +44,9 @@ Marks = Callable[[Ids], NDArray[np.bool_]]
 class Corpus:
     """A text as ids, split; `description` is what corpus.json holds.
 
+    Of a text from a single synthetic source, `description["limit"]` says what it costs the process that drew it, in
+    nats per character (see `SyntheticSource.limit`): the validation split given all of the text before it.
+
     `train` and `validation` are read-only memory maps, shape (n,). With records each begins and ends with an
     end-of-text, so that every record has its context; the one between the splits belongs to both.
     """
@@ -50,6 +55,12 @@ class Corpus:
     train: Ids
     validation: Ids
     description: dict[str, Any]
+
+    @property
+    def limit(self) -> float | None:
+        """What a character of the validation split costs the process that drew it, in nats, where that is known."""
+        limit = self.description.get("limit")
+        return limit and float(limit["validation"])
 
 
 def open_corpus(
@@ -87,6 +98,10 @@ def open_corpus(
         shares["train"]["characters"] = _count(train, characters)
         shares["validation"]["characters"] = description["characters"] - shares["train"]["characters"]
     description["split"] = shares
+    if not in_records and tokenizer.end_of_text_id is None and unknown == "error":
+        name, *others = description["corpus"]
+        if name.startswith(PREFIX) and not others:
+            description["limit"] = open_synthetic(name).limit(cut)
     return Corpus(tokenizer, train, validation, description)
 
 

@@ -1,0 +1,3 @@
+"""Text drawn from processes whose entropy is known, so that a loss can be held against its true limit."""
+
+PREFIX = "synthetic:"  # of their names
