@@ -17,7 +17,8 @@ from letterloom import api, cli
 from letterloom.errors import LetterloomError
 
 COMMANDS = [
-    *("train", "resume", "generate", "repl", "evaluate", "verify", "report", "profile", "corpora", "recipes"),
+    *("train", "resume", "generate", "repl", "evaluate", "compare", "score", "compress", "decompress", "verify"),
+    *("report", "profile", "baselines", "inspect", "corpora", "recipes"),
 ]
 HEAVY = {"torch", "scipy", "matplotlib", "numpy", "jinja2", "requests"}
 

@@ -300,7 +300,7 @@ def test_of_a_run_that_diverged_nothing_else_is_told(tmp_path: Path) -> None:
     first, *others = diagnose(replace(run, curves=curves(np.concatenate([HEALTHY[:20], np.full(980, 9481.0)]))))
     assert (first.failure, first.verdict) == ("divergence", "found")
     assert "9,481.00 nats, at step 21" in first.reason
-    assert [finding.verdict for finding in others] == 5 * ["not measured"]
+    assert [finding.verdict for finding in others] == 6 * ["not measured"]
     assert all("training diverged" in finding.reason for finding in others)
 
 
@@ -321,7 +321,7 @@ def test_what_was_found_comes_first_and_all_of_it_is_json(tmp_path: Path) -> Non
     findings = diagnose(replace(run, curves=nulls))
     order = ["found", "not found", "not measured"]
     assert sorted((finding.verdict for finding in findings), key=order.index) == [f.verdict for f in findings]
-    assert len({finding.failure for finding in findings}) == 6
+    assert len({finding.failure for finding in findings}) == 7
     for finding in findings:
         json.dumps(finding.to_json(), allow_nan=False)
         assert (finding.remedy is not None) == (finding.verdict == "found")

@@ -76,8 +76,8 @@ def test_what_was_not_measured_is_not_called_healthy(tmp_path: Path) -> None:
     table = write_overlay([made(tmp_path / "done"), young.path], tmp_path / "out")
     done, begun = table["runs"]
     assert begun["diagnosis"] == "not measured" == Page(tmp_path / "out").row("young")[3]
-    assert len(begun["not_measured"]) == 6
-    assert done["diagnosis"] == "overfitting; 4 of 6 not measured"  # few steps, short samples, no held-out text
+    assert len(begun["not_measured"]) == 7
+    assert done["diagnosis"] == "overfitting; 5 of 7 not measured"  # few steps, short samples, no held-out text
 
 
 def test_a_copy_of_a_run_is_no_further_seed(tmp_path: Path) -> None:

@@ -129,9 +129,9 @@ def test_a_hostile_text_is_shown_as_text_in_markdown(tmp_path: Path) -> None:
     tokens = markdown_tokens(run)
     shown = HOSTILE.replace("\x1b", "\\x1b").replace("\x00", "\\x00").replace("\r", "\\r")
     assert not [token for token in tokens if token.type.startswith(("html", "link"))]
-    assert [token.attrs["src"] for token in tokens if token.type == "image"] == ["loss.svg"]
+    assert [token.attrs["src"] for token in tokens if token.type == "image"] == ["loss.svg", "standing.svg"]
     assert next(token.content for token in tokens if token.type == "fence") == shown + "\n"
-    assert sum(token.type == "heading_open" for token in tokens) == 10
+    assert sum(token.type == "heading_open" for token in tokens) == 11
     columns = [len(re.findall(r"<t[hd][ >]", table)) for table in _tables(run)]
     assert columns == [8, 2, 5, 2, 2, 2, 2]
 

@@ -50,15 +50,26 @@ def test_costs_are_those_of_a_few_windows_and_ids(tiny_text: Path, monkeypatch: 
     assert costs.save == pytest.approx(0.05 + state / 2e8)
 
 
-@pytest.mark.parametrize(("final", "scored"), [(None, 2), (10**9, 2), (50, 0)])
-def test_the_end_is_a_validation_a_save_two_scores_samples_and_the_report(
-    tiny_text: Path, final: int | None, scored: int
+@pytest.mark.parametrize(("final", "scored"), [(None, 3), (10**9, 3), (50, 0)])
+@pytest.mark.parametrize(
+    ("estimated", "known", "reserved"), [(2.9, None, 2.9), (3.1, None, 0.0), (2.9, (), 0.0)], ids=str
+)
+def test_the_end_is_a_validation_a_save_three_scores_samples_baselines_and_the_report(
+    tiny_text: Path,
+    final: int | None,
+    scored: int,
+    estimated: float,
+    known: tuple[()] | None,
+    reserved: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(closing, "cached_baselines", lambda *_: known)
+    monkeypatch.setattr(closing, "estimated_seconds", lambda *_: estimated)
     settings = config(tiny_text, final_eval_characters=final)
     corpus = open_corpus(settings.text)
-    both = scored * len(corpus.validation) or 2 * 50
+    three = scored * len(corpus.validation) or 3 * 50
     found = closing_seconds(settings, corpus, Costs(scored_id=1.0, samples=10_000.0, save=1e6))
-    assert found == pytest.approx(100 + both + 2 * 10_000 + 2 * 1e6 + 1.5)
+    assert found == pytest.approx(100 + three + 2 * 10_000 + 2 * 1e6 + 3.0 + reserved)
 
 
 def test_without_minutes_nothing_is_measured(tiny_text: Path) -> None:

@@ -2,11 +2,14 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from letterloom.generation.terminal import escape_controls
@@ -14,6 +17,7 @@ from letterloom.generation.terminal import escape_controls
 if TYPE_CHECKING:
     from letterloom.api import Run
 
+WIDTH = 80  # of paragraphs
 FOLDED = 12  # characters that a column of words keeps at least
 
 
@@ -21,13 +25,17 @@ def print_run(run: "Run", as_json: bool) -> None:
     """What a finished run reached: its figures, the last text it wrote, and where it lies."""
     evaluation, places = run.evaluation or {}, {"run": str(run.path), "report": str(run.path / "report.html")}
     if as_json:
-        print_json({**places, "evaluation": evaluation})
+        print_json({**places, "evaluation": evaluation, "verdict": run.verdict, **run.beside})
         return
-    for result in evaluation.get("validation", {}).values():
-        seen = evaluation["training"][result["protocol"]]
-        print_lines(
-            evaluation_lines(result) | {"on training text": f"{seen['bits_per_character']:.4f} bits per character"}
+    if evaluation:
+        held_out, seen = evaluation["validation"], evaluation["training"]["blocks"]
+        also = {"on training text": f"{seen['bits_per_character']:.4f} bits per character"}
+        sliding = evaluation_lines(held_out["sliding"])
+        also["by sliding"] = (
+            f"{sliding['bits per character']} bits, on {held_out['sliding']['characters']:,} characters"
         )
+        print_lines(evaluation_lines(held_out["blocks"]) | also)
+        print(f"\n{textwrap.fill(run.verdict or '', WIDTH)}")
     if run.samples:
         print(f"\n{escape_controls(run.samples[-1].read_text(encoding='utf-8'))}\n")
     print_lines(places)
@@ -74,15 +82,29 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], columns: st
     console.print(table)
 
 
+@contextmanager
+def progress(work: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar with the time left, on a terminal, while the work lasts; it is to be told how much of how much is done."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(work, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 def evaluation_lines(evaluation: Mapping[str, Any]) -> dict[str, str]:
     """The figures of an evaluation (its JSON form), with units and interval."""
     interval = evaluation["interval"]
     nats = (evaluation["nats_per_character"], *((interval["low"], interval["high"]) if interval else ()))
+    learns = "learning_rate" in evaluation
+    held = "model {nats_per_character:.4f}, limit {limit:.4f}, gap {gap:.4f} nats per character"
     return {
         "nats per character": _estimate(*nats),
         "bits per character": _estimate(*(value / math.log(2) for value in nats)),
+        **({"known limit": held.format(**evaluation)} if "limit" in evaluation else {}),
         "measured on": f"{evaluation['characters']:,} characters, each scored once, in {evaluation['seconds']:.1f} s",
         "protocol": f"{evaluation['protocol']}, at most {evaluation['context_length']} characters of context",
+        **({"learning rate": "{learning_rate:.1e}, by training text".format(**evaluation)} if learns else {}),
     }
 
 

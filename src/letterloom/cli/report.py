@@ -1,5 +1,6 @@
 """`letterloom report`."""
 
+import textwrap
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +9,7 @@ from cyclopts import Parameter
 
 from letterloom import api
 from letterloom.cli.arguments import Json, RunName
-from letterloom.cli.output import print_json, print_lines, print_table
+from letterloom.cli.output import WIDTH, print_json, print_lines, print_table
 from letterloom.errors import ConfigError
 
 
@@ -33,13 +34,20 @@ def report(
 
 
 def _report_one(path: Path, json: bool) -> None:
+    from letterloom.evaluation.baselines.of_run import renew_baselines
     from letterloom.reporting.report import write_report
+    from letterloom.runs.directory import RunDirectory
 
+    run = api.Run(path)
+    renew_baselines(RunDirectory(path))
     findings = write_report(path)
     places = _places(path)
     if json:
-        print_json({**places, "diagnosis": [finding.to_json() for finding in findings]})
+        told = {"verdict": run.verdict, **run.beside, "diagnosis": [finding.to_json() for finding in findings]}
+        print_json({**places, **told})
         return
+    if run.verdict:
+        print(f"{textwrap.fill(run.verdict, WIDTH)}\n")
     for finding in findings:
         if finding.verdict == "found":
             print(f"{finding.failure}: {finding.reason} {finding.remedy}.\n")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from letterloom import accounting
 from letterloom.config import RunConfig
@@ -28,6 +28,19 @@ class Score:
     characters: int
     context_length: int
     seconds: float
+
+    @property
+    def bits(self) -> float:
+        """Bits per character."""
+        return self.nats / math.log(2)
+
+
+class Baseline(NamedTuple):
+    """What a character of the held-out text costs another method."""
+
+    name: str
+    nats: float
+    note: str
 
     @property
     def bits(self) -> float:
@@ -73,12 +86,20 @@ class RunRecord:
     progress: Progress | None  # None before the first step
     scores: tuple[Score, ...]  # none while the run is not finished
     samples: dict[int, list[Sample]]  # by step, in the order of the prompts
+    baselines: tuple[Baseline, ...]  # none where they were not measured
+    copying: dict[str, Any] | None  # as `evaluation.copying.Copying.to_json` has it
     held_out: str | None  # None where the run has lost it
 
     @property
     def name(self) -> str:
         """The run directory's own name."""
         return self.directory.path.resolve().name
+
+    @property
+    def limit(self) -> float | None:
+        """Nats a character of the held-out text costs the process that drew it, where that is known."""
+        limit = self.corpus.get("limit")
+        return limit and float(limit["validation"])
 
     @property
     def vocab_size(self) -> int:
@@ -141,6 +162,11 @@ def read_run(path: Path) -> RunRecord:
         config = run.config()
     with _damage_in(run.evaluation_file):
         scores = tuple(_scores(run.evaluation() or {}))
+    with _damage_in(run.baselines_file):
+        baselines = tuple(
+            Baseline(str(b["name"]), float(b["nats_per_character"]), str(b["note"]))
+            for b in (run.baselines() or {"baselines": []})["baselines"]
+        )
     tokenizer, corpus = run.tokenizer(), run.corpus()
     with _damage_in(run.path / "corpus.json"):
         blind_nats = math.log(tokenizer.vocab_size) * _ids_per_character(tokenizer, corpus)
@@ -157,6 +183,8 @@ def read_run(path: Path) -> RunRecord:
         progress=progress,
         scores=scores,
         samples=_samples(run, config.training.sample_prompts),
+        baselines=baselines,
+        copying=run.copying(),
         held_out=run.held_out(),
     )
 

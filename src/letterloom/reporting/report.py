@@ -8,14 +8,14 @@ from typing import Any
 from letterloom import __version__, accounting, storage
 from letterloom.errors import RunError
 from letterloom.generation.terminal import escape_controls
-from letterloom.reporting import markup
+from letterloom.reporting import markup, standing
 from letterloom.reporting.curves import Curves, draw_curves, image
 from letterloom.reporting.diagnosis.diagnose import diagnose
 from letterloom.reporting.diagnosis.finding import Finding
 from letterloom.reporting.page import inline, render
 from letterloom.reporting.reading import RunRecord, Sample, Score, read_run
 
-FILES = ("loss.svg", "loss.png", "report.md", "report.html")
+FILES = ("loss.svg", "loss.png", "standing.svg", "report.md", "report.html")
 PICTURED = "Training and validation loss against steps"
 STEPS_SHOWN = 6
 SAMPLE_CHARACTERS_SHOWN = 1000
@@ -27,7 +27,7 @@ PROTOCOLS = {
 
 
 def write_report(path: Path) -> tuple[Finding, ...]:
-    """Write loss.svg, loss.png, report.md and report.html into a run directory, finished or not.
+    """Write loss.svg, loss.png, report.md and report.html into a run directory, finished or not; then standing.svg too.
 
     The same files of the run give the same bytes. report.html stands alone: no script, nothing loaded.
 
@@ -45,10 +45,15 @@ def write_report(path: Path) -> tuple[Finding, ...]:
     figure = draw_curves(run.curves)
     svg = image(figure, "svg")
     content = _content(run, findings)
+    pictures = {"curves": inline(svg, PICTURED)}
+    if rows := standing.standing(run):
+        placed = image(standing.draw_standing(rows), "svg")
+        storage.write_file(path / "standing.svg", placed)
+        pictures["standing"] = inline(placed, standing.PICTURED)
     storage.write_file(path / "loss.svg", svg)
     storage.write_file(path / "loss.png", image(figure, "png"))
     storage.write_file(path / "report.md", render("report.md.jinja", content))
-    page = render("report.html.jinja", content | {"curves": inline(svg, PICTURED)})
+    page = render("report.html.jinja", content | pictures)
     storage.write_file(path / "report.html", page)
     return findings
 
@@ -66,6 +71,9 @@ def _content(run: RunRecord, findings: tuple[Finding, ...]) -> dict[str, Any]:
         "score": score,
         "meaning": _meaning(score, run) if score else _state(run.curves),
         "protocols": {score.protocol: PROTOCOLS[score.protocol] for score in run.scores if score.protocol in PROTOCOLS},
+        "verdict": standing.verdict(run, findings),
+        "baselines": run.baselines,
+        "copied": _copied(run),
         "findings": findings,
         "final_step": run.final_step,
         "final_model": "the finished model" if run.final_step == run.finished_step else "the newest sample",
@@ -127,6 +135,26 @@ def show_sample(sample: Sample) -> dict[str, Any]:
         "shown": len(shown),
         "characters": len(sample.text),
     }
+
+
+def _copied(run: RunRecord) -> dict[str, Any] | None:
+    """What the last samples have in common with the training text; None where that was not measured."""
+    if run.copying is None:
+        return None
+    texts, human = run.copying["texts"], run.copying["human"]
+    none = dict.fromkeys(texts["shares"])
+    columns = {
+        "samples": texts["shares"],
+        "human": human["shares"] if human else none,
+        "highest": human["highest_shares"] if human else none,
+    }
+    rows = [
+        {"n": n}
+        | {name: "none" if (share := shares[n]) is None else f"{share:.1%}" for name, shares in columns.items()}
+        for n in texts["shares"]
+    ]
+    longest = texts["longest"]["text"] if texts["longest"] else ""
+    return {"longest": escape_controls(longest), "human": human["longest"] if human else [], "rows": rows}
 
 
 def _model(run: RunRecord) -> dict[str, Any]:

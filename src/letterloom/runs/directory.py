@@ -40,6 +40,16 @@ class RunDirectory:
         return self.path / "evaluation.json"
 
     @property
+    def baselines_file(self) -> Path:
+        """What other methods need for the held-out text; where they were measured."""
+        return self.path / "baselines.json"
+
+    @property
+    def copying_file(self) -> Path:
+        """How much of the last samples stands in the training text."""
+        return self.path / "copying.json"
+
+    @property
     def samples_folder(self) -> Path:
         """Text drawn during training, by step."""
         return self.path / "samples"
@@ -123,6 +133,14 @@ class RunDirectory:
     def evaluation(self) -> dict[str, Any] | None:
         """Final numbers by split and protocol; None while the run is not finished."""
         return self._read_json("evaluation.json") if self.evaluation_file.exists() else None
+
+    def baselines(self) -> dict[str, Any] | None:
+        """The baselines and notes on them; None where they were not measured."""
+        return self._read_json("baselines.json") if self.baselines_file.exists() else None
+
+    def copying(self) -> dict[str, Any] | None:
+        """The samples beside passages of people; None where they were not held against them."""
+        return self._read_json("copying.json") if self.copying_file.exists() else None
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of the metrics log; a last line that a kill cut short is left out."""

@@ -3,11 +3,19 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from letterloom import accounting, storage
 from letterloom.config import RunConfig, TrainingConfig
 from letterloom.errors import ConfigError
+from letterloom.evaluation.baselines.measure import (
+    cached_baselines,
+    estimated_seconds,
+    measure_baselines,
+    quick_baselines,
+)
+from letterloom.evaluation.baselines.of_run import write_baselines
+from letterloom.evaluation.copying import copying, text_of
 from letterloom.evaluation.loss import POSITIONS_PER_BATCH, evaluate
 from letterloom.generation.defaults import TEMPERATURE
 from letterloom.generation.eager import EagerEngine
@@ -22,8 +30,11 @@ from letterloom.text.tokenizers import Tokenizer
 from letterloom.training.kernels import quicken
 
 LEAST_TRAINING = 0.2  # of the minutes: with less of them left to train in, a run is refused
-REPORT_SECONDS = 1.5  # report 0.5, the interpreter's beginning 0.3 and its end 0.8, on an EPYC beside other work
-SAVE_SECONDS, SAVED_BYTES_PER_SECOND = 0.05, 2e8  # of a checkpoint, verified; 49 ms for 0.8 M parameters there
+REPORT_SECONDS = 3.0  # report 0.7, quick baselines 0.7, copies 0.6, the interpreter's end 0.8, on an EPYC
+BASELINES_SHARE = 0.05  # of the time, at most, for baselines that were not measured before
+MOST_COPIED = 20_000_000  # ids of a training text in which copies are looked for; they take 9 bytes each
+LONG = 10.0  # seconds, which are mostly scores
+SAVE_SECONDS, SAVED_BYTES_PER_SECOND = 0.05, 2e8  # reserved for a checkpoint; one of 0.8 M parameters took 49 ms there
 DRAWN = 16  # ids of a sample that are timed
 
 
@@ -73,8 +84,9 @@ def closing_seconds(config: RunConfig, corpus: Corpus, costs: Costs | None = Non
     if training.max_minutes is None:
         return 0.0
     costs = costs or measure_costs(config, corpus)
-    scored = min(training.eval_characters, held_out) + 2 * (scored_at_most(training, held_out) or held_out)
-    return scored * costs.scored_id + 2 * costs.samples + 2 * costs.save + REPORT_SECONDS
+    scored = min(training.eval_characters, held_out) + 3 * (scored_at_most(training, held_out) or held_out)
+    measured = 2 * costs.samples + 2 * costs.save + REPORT_SECONDS
+    return scored * costs.scored_id + measured + _baseline_seconds(corpus, 60 * training.max_minutes)
 
 
 def require_time(training: TrainingConfig, spent: float, closing: float) -> None:
@@ -90,29 +102,65 @@ def require_time(training: TrainingConfig, spent: float, closing: float) -> None
     """
     least = (spent + closing) / (1.0 - LEAST_TRAINING) / 60
     if training.max_minutes is not None and training.max_minutes < least:
-        less = ", or lower training.final_eval_characters" if closing > 2 * REPORT_SECONDS else ""
+        less = ", or lower training.final_eval_characters" if closing > LONG else ""
         raise ConfigError(
             f"training.max_minutes {training.max_minutes:g} is too short: starting took {spent:.1f} s, and scoring, "
             f"samples and the report take about {closing:.1f} s; give at least {math.ceil(100 * least) / 100:g}{less}"
         )
 
 
-def finish(run: RunDirectory, config: RunConfig, corpus: Corpus) -> None:
-    """Score the best weights on the whole validation split and on as much of the training split, then report.
+def finish(run: RunDirectory, config: RunConfig, corpus: Corpus, seconds: float) -> None:
+    """Score the best weights, hold them against baselines and their samples against the training text, then report.
 
-    Of either no more than `final_eval_characters` is scored, in windows spread over the split.
+    By `blocks` the whole validation split is scored, and as much of the training split, but of either no more than
+    `final_eval_characters`, in windows spread over it; by `sliding` a quarter as many, which takes as long (of a text
+    whose limit is known all, so that the two are of the same characters). `seconds` are those of training: where
+    measuring every baseline would take more than a twentieth of them, and it was not done before, the quick ones stand
+    alone.
     """
     checkpoint = load_checkpoint(run.path)
     model = checkpoint.model().to(config.training.device)
     quicken(model, config.training)
-    most = scored_at_most(config.training, len(corpus.validation))
-    held_out = evaluate(model, corpus.tokenizer, corpus.validation, max_characters=most)
-    seen = evaluate(model, corpus.tokenizer, corpus.train, max_characters=most or len(corpus.validation))
-    results = {"validation": held_out, "training": seen}
-    scores = {split: {result.protocol: result.to_json()} for split, result in results.items()}
+    tokenizer, n = corpus.tokenizer, len(corpus.validation)
+    most = scored_at_most(config.training, n)
+    sliding = most if corpus.limit is not None else max(1, (most or n) // 4)
+    held_out = [
+        evaluate(model, tokenizer, corpus.validation, protocol, characters)
+        for protocol, characters in (("blocks", most), ("sliding", sliding))
+    ]
+    seen = evaluate(model, tokenizer, corpus.train, max_characters=most or n)
+    whole = max(result.characters for result in held_out) if most is None else None  # whose limit is known
+    held_out = [replace(result, limit=corpus.limit) if result.characters == whole else result for result in held_out]
+    scores = {
+        split: {result.protocol: result.to_json() for result in results}
+        for split, results in (("validation", held_out), ("training", [seen]))
+    }
     storage.write_json(run.evaluation_file, scores)
-    write_samples(run, model, corpus.tokenizer, config.training, checkpoint.step)
+    write_samples(run, model, tokenizer, config.training, checkpoint.step)
+    _hold_against_others(run, corpus, seconds)
     write_report(run.path)
+
+
+def _hold_against_others(run: RunDirectory, corpus: Corpus, seconds: float) -> None:
+    """Measure baselines on the text, and copies of the training text in the last samples."""
+    splits = corpus.train, corpus.validation, corpus.tokenizer
+    all_of_them = cached_baselines(*splits) is not None or _baseline_seconds(corpus, seconds)
+    found = measure_baselines(*splits) if all_of_them else quick_baselines(*splits)
+    write_baselines(run, found)
+    last = max(run.samples().items(), default=(0, []))[1]
+    texts = [file.read_bytes().decode() for file in last]
+    if any(texts) and len(corpus.train) <= MOST_COPIED:
+        train, held_out = (text_of(ids, corpus.tokenizer) for ids in (corpus.train, corpus.validation))
+        storage.write_json(run.copying_file, copying(texts, train, held_out).to_json())
+
+
+def _baseline_seconds(corpus: Corpus, seconds: float) -> float:
+    """What measuring all baselines takes in a run of so many seconds: nothing, where it would take too much of them."""
+    splits = corpus.train, corpus.validation, corpus.tokenizer
+    if cached_baselines(*splits) is not None:
+        return 0.0
+    estimated = estimated_seconds(*splits)
+    return estimated if estimated <= BASELINES_SHARE * seconds else 0.0
 
 
 def write_samples(

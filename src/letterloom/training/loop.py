@@ -277,7 +277,7 @@ class _Training:
         most = scored_at_most(self.config.training, len(self.corpus.validation))
         told = f"{most:,} characters of the" if most else "the whole"
         self.display.tell(f"scoring {told} validation split, and as much of the training split ...")
-        finish(self.run, self.config, self.corpus)
+        finish(self.run, self.config, self.corpus, self.position.seconds)
 
     def _beginning(self) -> str:
         training, description = self.config.training, self.corpus.description

@@ -10,6 +10,7 @@ import numpy as np
 
 from letterloom.config import RunConfig
 from letterloom.reporting.curves import Curves, running_mean
+from letterloom.reporting.diagnosis.copied import copied_text
 from letterloom.reporting.diagnosis.finding import Evidence, Finding, calmer, judged, longer, not_measured, resumed
 from letterloom.reporting.diagnosis.repetition import STRETCH, measure_repetition
 from letterloom.reporting.diagnosis.spikes import BEFORE, find_spikes
@@ -48,6 +49,7 @@ def diagnose(run: RunRecord) -> tuple[Finding, ...]:
         overfitting(run.curves, trained, held_out),
         memorised_text(run.curves, trained, held_out, run.held_out),
         repetition([sample.written for sample in run.final_samples], run.held_out),
+        copied_text(run.copying),
     )
     if diverged.verdict == "found":
         others = tuple(not_measured(other.failure, "the training diverged, which comes first") for other in others)

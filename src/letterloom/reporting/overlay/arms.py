@@ -105,13 +105,7 @@ def same_batches(runs: Sequence[RunRecord]) -> bool:
 
 
 def _settings(run: RunRecord) -> dict[str, Any]:
-    dumped = run.config.model_dump(mode="json")
-    return {
-        f"{section}.{name}": value
-        for section, values in dumped.items()
-        for name, value in values.items()
-        if f"{section}.{name}" not in PLACES
-    }
+    return {name: value for name, value in run.config.settings().items() if name not in PLACES}
 
 
 def _require_comparable(one: RunRecord, other: RunRecord) -> None:
