@@ -3,13 +3,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import letterloom
 from letterloom import api
 from letterloom.errors import ConfigError, DataMismatchError, NonFiniteError, RunError, UnknownCharacterError
-from letterloom.evaluation.loss import Evaluation, evaluate
+from letterloom.evaluation.loss import Evaluation, evaluate, surprisal
 from letterloom.generation.eager import EagerEngine
 from letterloom.generation.generate import generate
 from letterloom.generation.sampler import Sampler
@@ -111,6 +112,14 @@ class TestEvaluate:
     def test_no_text_at_all_is_told(self, tiny_run: Path) -> None:
         with pytest.raises(ConfigError, match="at least one text"):
             letterloom.load(tiny_run).evaluate([])
+
+    def test_the_quick_kernels_give_the_same_nats(self, tiny_run: Path) -> None:
+        model = api.load(tiny_run, device="cpu")
+        ids, _ = model.text()
+        for protocol in ("blocks", "sliding"):
+            plain, _ = surprisal(model.checkpoint.model(), ids, protocol)
+            np.testing.assert_allclose(surprisal(model.network, ids, protocol)[0], plain, atol=1e-4)
+        assert all(parameter.dtype == torch.float32 for parameter in model.network.parameters())
 
     def test_a_damaged_checkpoint_is_told(self, run_copy: Path) -> None:
         for checkpoint in (run_copy / "checkpoints").glob("step-*"):

@@ -41,7 +41,7 @@ def test_nothing_is_pickled_or_evaluated() -> None:
 
 
 def test_the_public_names_are_these() -> None:
-    assert letterloom.__all__ == ["Model", "Run", "load", "resume", "train"]
+    assert letterloom.__all__ == ["Model", "Run", "compare", "load", "resume", "train"]
 
 
 def test_importing_the_package_imports_no_torch() -> None:

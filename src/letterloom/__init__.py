@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from letterloom.api import Model, Run, load, resume, train
+    from letterloom.api import Model, Run, compare, load, resume, train
 
 __version__ = "0.1.0"
-__all__ = ["Model", "Run", "load", "resume", "train"]
+__all__ = ["Model", "Run", "compare", "load", "resume", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ Rooms that compute are imported when they are needed: torch takes seconds, and a
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,14 +19,17 @@ from typing import TYPE_CHECKING, Any
 from letterloom.config import RunConfig, build_config, read_toml
 from letterloom.errors import ConfigError, RunError
 from letterloom.recipes import read_recipe
-from letterloom.trained import Model, Texts, corpus_names, load
+from letterloom.texts import Split, Texts, corpus_names
+from letterloom.trained import Model, Protocol, load
+from letterloom.training.planning.ladder import first_shape
 
 if TYPE_CHECKING:
+    from letterloom.evaluation.comparison import Difference
     from letterloom.reporting.curves import CurvesFigure
     from letterloom.reporting.profile.figures import Profile
     from letterloom.runs.directory import RunDirectory
 
-__all__ = ["Model", "Run", "load", "open_run", "profile", "resume", "train"]
+__all__ = ["Model", "Run", "compare", "load", "open_run", "profile", "resume", "train"]
 
 DEFAULT_RECIPE = "small"
 _LIMITS = ("max_steps", "max_epochs", "max_minutes")
@@ -52,6 +55,22 @@ class Run:
     def samples(self) -> list[Path]:
         """Files of text written during training, the newest last."""
         return [file for files in self._directory().samples().values() for file in files]
+
+    @property
+    def verdict(self) -> str | None:
+        """Where the model stands among baselines, in words; None while the run is not finished."""
+        from letterloom.reporting.diagnosis.diagnose import diagnose
+        from letterloom.reporting.reading import read_run
+        from letterloom.reporting.standing import verdict
+
+        record = read_run(self.path)
+        return verdict(record, diagnose(record))
+
+    @property
+    def beside(self) -> dict[str, Any]:
+        """What the final numbers are held against: `baselines`, and how much of the samples is `copying`."""
+        run = self._directory()
+        return {"baselines": (run.baselines() or {}).get("baselines"), "copying": run.copying()}
 
     def load(self) -> Model:
         """The model of the best checkpoint."""
@@ -107,6 +126,8 @@ def train(
         recipe = DEFAULT_RECIPE
     if recipe is not None:
         layers.append(read_recipe(recipe))
+    if open_to_plan:
+        layers.append({"model": first_shape(_section(settings, "model"))})
     if config is not None:
         layers.append(read_toml(Path(config)))
     if any(_section(settings, "training").get(limit) not in (None, "none") for limit in _LIMITS):
@@ -159,6 +180,44 @@ def profile(
     from letterloom.training import profiling
 
     return profiling.profile(str(name), None if corpus is None else corpus_names(corpus), vocab_size, measured)
+
+
+def compare(
+    first: str | Path | Sequence[str | Path],
+    second: str | Path | Sequence[str | Path],
+    corpus: Texts | None = None,
+    protocol: Protocol = "blocks",
+    split: Split | None = None,
+    device: str = "auto",
+) -> "Difference":
+    """What a character costs one model more than another, on the same text; or one configuration, by several seeds.
+
+    Args:
+        first: A run or checkpoint; or several, which differ in the seed.
+        second: The same.
+        corpus: Names, files or folders, scored whole; None: a split of the runs' own text, which is to be the same.
+        protocol: As for `Model.evaluate`.
+        split: Which part of the runs' own text, in place of another text; by default "validation".
+        device: As for `load`.
+
+    Raises:
+        DataMismatchError: the runs would be scored on different texts.
+        ConfigError: a side has one run and the other several, or a seed twice.
+        And what `load` and `Model.text` raise.
+    """
+    from letterloom.evaluation.comparison import Difference, Scored, require_same_text, require_seeds, score_characters
+
+    sides = [(str(side),) if isinstance(side, (str, Path)) else tuple(map(str, side)) for side in (first, second)]
+    models = {run: load(run, device) for side in sides for run in side}
+    require_seeds(*([(run, models[run].checkpoint.config) for run in side] for side in sides))
+    texts = {run: (model.checkpoint.tokenizer, model.text(corpus, split=split)[0]) for run, model in models.items()}
+    require_same_text(texts)
+    scored = {
+        run: Scored(run, model.checkpoint.config, score_characters(run, model.network, *texts[run], protocol))
+        for run, model in models.items()
+    }
+    ours, theirs = (tuple(scored[run] for run in side) for side in sides)
+    return Difference(ours, theirs, protocol)
 
 
 def _section(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:

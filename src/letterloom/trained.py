@@ -2,30 +2,31 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from letterloom import accounting
-from letterloom.errors import ConfigError, RunError
 from letterloom.generation.defaults import MAX_NEW_TOKENS, TEMPERATURE
+from letterloom.texts import Split, Texts, Unknown, own_split, text_for
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from letterloom.compression.codec import Codec, Watch
     from letterloom.evaluation.loss import Evaluation
     from letterloom.evaluation.verification import Comparison
     from letterloom.generation.engine import Engine
     from letterloom.model.transformer import Transformer
     from letterloom.runs.checkpoint import Checkpoint
-    from letterloom.runs.directory import RunDirectory
     from letterloom.text.tokenizers import Ids
 
-Texts = str | Path | Sequence[str | Path]
 Protocol = Literal["blocks", "sliding"]
-Split = Literal["validation", "training"]
-Unknown = Literal["error", "skip", "replace"]
+AnyProtocol = Literal["blocks", "sliding", "dynamic"]  # the last by a model that learns from the text
 TOGETHER = 64  # samples drawn at a time: with more of them the caches take memory and the speed stays
-MOST_COMPILED = 50_000_000  # parameters that a CPU reads for each character faster than a GPU is told what to do
+MOST_COMPILED = 50_000_000  # parameters that a CPU reads faster than a GPU is told of each character; a guess
 log = logging.getLogger("letterloom")
 
 
@@ -45,12 +46,22 @@ class Model:
         config, vocab_size = self.checkpoint.config.model, self.checkpoint.tokenizer.vocab_size
         return sum(accounting.parameters(config, vocab_size).values())
 
+    @property
+    def stored_bytes(self) -> int:
+        """What has to be kept of it for use: weights, settings and vocabulary, in the checkpoint."""
+        files = self.checkpoint.manifest["files"]
+        return sum(files[name]["bytes"] for name in ("model.safetensors", "run.toml", "tokenizer.json"))
+
     @cached_property
     def network(self) -> "Transformer":
-        """The model as a torch module, on its device, in evaluation mode; loaded when it is first asked for."""
-        from letterloom.training.hardware import resolve_device
+        """The model as a torch module, on its device, in fp32 and evaluation mode; loaded when first asked for."""
+        from letterloom.training.hardware import resolve_scoring
+        from letterloom.training.kernels import quicken
 
-        return self.checkpoint.model().to(resolve_device(self.device))
+        training = resolve_scoring(self.checkpoint.config, self.device)
+        network = self.checkpoint.model().to(training.device)
+        quicken(network, training)
+        return network
 
     @cached_property
     def engine(self) -> "Engine":
@@ -58,24 +69,31 @@ class Model:
 
         Where the device is `auto`, a model of up to `MOST_COMPILED` parameters is left to the CPU, without torch.
         """
-        on_cpu = self.device == "cpu" or (self.device == "auto" and self.parameters <= MOST_COMPILED)
-        if not on_cpu and self.network.head.weight.device.type != "cpu":
+        if not (self.device == "cpu" or (self.device == "auto" and self.parameters <= MOST_COMPILED)):
             from letterloom.generation.eager import EagerEngine
+            from letterloom.training.hardware import resolve_device
 
-            log.info("text is drawn with torch, on %s", self.network.head.weight.device)
-            return EagerEngine(self.network)
+            device = resolve_device(self.device)
+            if device.type != "cpu":
+                log.info("text is drawn with torch, on %s", device)
+                return EagerEngine(self.network)
 
         from letterloom.generation.compiled.engine import CompiledEngine
+
+        engine = CompiledEngine(self._arrays(), self.checkpoint.config.model, self.checkpoint.tokenizer.vocab_size)
+        log.info("text is drawn by compiled kernels on the CPU, threads for one text: %d", engine.threads_for_one)
+        return engine
+
+    def _arrays(self) -> "dict[str, NDArray[Any]]":
+        """The parameters by name, without torch, as its configuration says."""
         from letterloom.generation.compiled.weights import parameter_shapes
         from letterloom.runs.checkpoint import require_same
 
-        config, vocab_size = self.checkpoint.config.model, self.checkpoint.tokenizer.vocab_size
-        arrays = self.checkpoint.arrays()
+        arrays, config = self.checkpoint.arrays(), self.checkpoint.config.model
         found = {name: array.shape for name, array in arrays.items()}
-        require_same(found, parameter_shapes(config, vocab_size), self.checkpoint.path / "model.safetensors")
-        engine = CompiledEngine(arrays, config, vocab_size)
-        log.info("text is drawn by compiled kernels on the CPU, threads for one text: %d", engine.threads_for_one)
-        return engine
+        expected = parameter_shapes(config, self.checkpoint.tokenizer.vocab_size)
+        require_same(found, expected, self.checkpoint.path / "model.safetensors")
+        return arrays
 
     def generate(self, prompt: str = "", max_new_tokens: int = MAX_NEW_TOKENS, **options: Any) -> str:
         """The prompt and the text after it; the options are those of `stream`."""
@@ -137,9 +155,10 @@ class Model:
 
         The options are those of `stream`.
         """
-        for first in range(0, count, TOGETHER):
-            samples = range(first, min(count, first + TOGETHER))
-            yield from self._draw(samples, prompt, max_new_tokens, **options)
+        groups = [range(first, min(count, first + TOGETHER)) for first in range(0, count, TOGETHER)]
+        begun = self._draw(groups[0], prompt, max_new_tokens, **options) if groups else ()  # options are checked now
+        others = (text for group in groups[1:] for text in self._draw(group, prompt, max_new_tokens, **options))
+        return chain(begun, others)
 
     def _draw(
         self,
@@ -171,7 +190,7 @@ class Model:
     def evaluate(
         self,
         corpus: Texts | None = None,
-        protocol: Protocol = "blocks",
+        protocol: AnyProtocol = "blocks",
         unknown: Unknown = "error",
         split: Split | None = None,
     ) -> "Evaluation":
@@ -179,33 +198,69 @@ class Model:
 
         Args:
             corpus: Names, files or folders, scored whole; None: a split of the run's own text.
-            protocol: How much the model sees of what comes before; see `letterloom.evaluation.loss.surprisal`.
+            protocol: How much the model sees of what comes before; see `letterloom.evaluation.loss.surprisal`, and for
+                `dynamic`, where it also learns from it, `letterloom.evaluation.dynamic`.
             unknown: What to do with characters of `corpus` that the model does not know.
             split: Which part of the run's own text, in place of another text; by default "validation".
 
         Raises:
-            ConfigError: a split is asked for, and another text named.
-            CorpusError: the text cannot be read.
-            DataMismatchError: the text of the run is no longer what it was.
-            UnknownCharacterError: the text has a character the model does not know, and `unknown` is "error".
+            NonFiniteError: the model gives NaN or infinity.
+            And what `text` raises.
         """
         from letterloom.evaluation.loss import evaluate
-        from letterloom.text.encoding import encode_text_of
 
-        tokenizer = self.checkpoint.tokenizer
-        if corpus is None:
-            return evaluate(self.network, tokenizer, self._split(split or "validation"), protocol)
-        if split is not None:
-            raise ConfigError(
-                f"the {split} split is of the run's own text, and another text is named; drop one of them"
-            )
-        ids, description = encode_text_of(corpus_names(corpus), tokenizer, unknown, self.checkpoint.config.text.records)
-        for note in description["notes"]:
-            log.warning("%s", note)
-        run = self._run()
-        if run is not None and run.corpus().get("sha256") == description["sha256"]:
-            log.warning("this is the text the model was trained on; without a CORPUS it is scored on what it never saw")
-        return evaluate(self.network, tokenizer, ids, protocol)
+        ids, limit = self.text(corpus, unknown, split)
+        network, tokenizer = self.network, self.checkpoint.tokenizer
+        if protocol == "dynamic":
+            from letterloom.evaluation.dynamic import evaluate_dynamic
+
+            training, _ = own_split(self.checkpoint, "training")
+            return replace(evaluate_dynamic(network, tokenizer, ids, training), limit=limit)
+        return replace(evaluate(network, tokenizer, ids, protocol), limit=limit)
+
+    def text(
+        self, corpus: Texts | None = None, unknown: Unknown = "error", split: Split | None = None
+    ) -> "tuple[Ids, float | None]":
+        """A text as ids, and its limit in nats per character where that is known; see `texts.text_for`."""
+        return text_for(self.checkpoint, corpus, unknown, split)
+
+    def compress(self, data: bytes, protocol: AnyProtocol = "blocks", watch: "Watch | None" = None) -> bytes:
+        """Any bytes in fewer, by what the model expects; always computed on the CPU.
+
+        Args:
+            data: Best a text like the one that the model was trained on.
+            protocol: As for `evaluate`, which tells the size beforehand; `decompress` finds it in the file.
+            watch: Is told, now and then, how many symbols are done, and of how many.
+
+        Raises:
+            NonFiniteError: the model gives NaN or infinity.
+            ResourceError: the range coder is not installed.
+            RunError: "dynamic" is asked for, and the checkpoint lies outside its run, whose text gives the rate.
+        """
+        rate = 0.0
+        if protocol == "dynamic":
+            from letterloom.evaluation.dynamic import choose_rate
+
+            rate = choose_rate(self.network, own_split(self.checkpoint, "training")[0])
+        return self._codec.compress(data, protocol, rate, watch)
+
+    def decompress(self, file: bytes, watch: "Watch | None" = None) -> bytes:
+        """What `compress` was given, proved by its SHA-256.
+
+        Raises:
+            DataMismatchError: the file is damaged, something else, or was compressed by another model or build.
+            ResourceError: the range coder is not installed.
+        """
+        return self._codec.decompress(file, watch)
+
+    @cached_property
+    def _codec(self) -> "Codec":
+        from letterloom.compression.codec import Codec
+
+        checkpoint = self.checkpoint
+        return Codec(
+            self._arrays(), checkpoint.config.model, checkpoint.tokenizer, lambda: replace(self, device="cpu").network
+        )
 
     def verify(self) -> "Comparison":
         """Hold the model against the NumPy reference, in float64, on characters drawn by a fixed seed.
@@ -220,30 +275,13 @@ class Model:
         ids = np.random.default_rng(0).integers(self.checkpoint.tokenizer.vocab_size, size=MAX_CHARACTERS)
         return verify_against_reference(self.network, self.checkpoint.config.model, ids)
 
-    def _split(self, name: Split) -> "Ids":
-        from letterloom.text.encoding import open_corpus
-
-        run = self._run()
-        if run is None:
-            outside = f"{self.checkpoint.path} lies outside its run, which knows its splits"
-            raise RunError(f"{outside}; name a text to evaluate on")
-        corpus = open_corpus(self.checkpoint.config.text, self.checkpoint.tokenizer, expected=run.corpus())
-        return corpus.train if name == "training" else corpus.validation
-
-    def _run(self) -> "RunDirectory | None":
-        """The run that the checkpoint lies in, unless it was copied out of it."""
-        from letterloom.runs.directory import RunDirectory, is_run
-
-        run = self.checkpoint.path.resolve().parent.parent
-        return RunDirectory(run) if is_run(run) else None
-
 
 def load(path: str | Path, device: str = "auto") -> Model:
     """The model of a checkpoint folder, or of a run's best checkpoint; `latest` is the newest run.
 
     Args:
         path: The run or checkpoint.
-        device: cpu, mps, cuda, cuda:N; auto takes the fastest there is.
+        device: cpu, mps, cuda, cuda:N; auto takes the fastest there is, and the CPU to draw from small models.
 
     Raises:
         RunError: there is no such run or checkpoint.
@@ -260,15 +298,3 @@ def load(path: str | Path, device: str = "auto") -> Model:
 
         device = str(resolve_device(device))
     return Model(checkpoint, device)
-
-
-def corpus_names(corpus: Texts) -> tuple[str, ...]:
-    """One text or several, as a configuration names them.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    found = (str(corpus),) if isinstance(corpus, (str, Path)) else tuple(map(str, corpus))
-    if not found:
-        raise ConfigError("text.corpus = (): should name at least one text")
-    return found

@@ -86,7 +86,7 @@ class TestEvaluate:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            (["--protocol", "dynamic"], ["--protocol", "blocks", "sliding"]),
+            (["--protocol", "static"], ["--protocol", "blocks", "sliding"]),
             (["--unknown", "ignore"], ["--unknown", "skip"]),
             (["nowhere.txt"], ["nowhere.txt"]),
             (["nowhere.txt", "--split", "validation"], ["validation split", "another text is named"]),

@@ -1,33 +1,60 @@
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import stats
+from scipy.signal import lfilter
 
 from letterloom.evaluation.interval import block_bootstrap
 
 MEAN = 2.0
+STUDENT = stats.t.ppf(0.975, 19)  # of 20 blocks
 
 
 def autoregressive(rng: np.random.Generator, n: int, correlation: float) -> NDArray[np.float64]:
     """Gaussian values of mean 2 and variance 1 whose neighbours correlate."""
     noise = rng.normal(size=n) * math.sqrt(1 - correlation**2)
-    values = np.empty(n)
-    values[0] = rng.normal()
-    for i in range(1, n):
-        values[i] = correlation * values[i - 1] + noise[i]
-    return values + MEAN
+    noise[0] = rng.normal()
+    return np.asarray(lfilter([1.0], [1.0, -correlation], noise)) + MEAN
+
+
+def hidden_regimes(rng: np.random.Generator, n: int, persistence: int) -> NDArray[np.float64]:
+    """Exponential nats of a text with easy passages and ones twice as hard, of so many characters each in the mean."""
+    passages = 2 * n // persistence + 50
+    easy = (np.arange(passages) + rng.integers(2)) % 2 == 0
+    means = np.repeat(np.where(easy, MEAN * 2 / 3, MEAN * 4 / 3), rng.geometric(1 / persistence, passages))
+    return rng.exponential(means[:n])
 
 
 def test_independent_values_give_the_normal_interval() -> None:
     nats = np.random.default_rng(1).normal(MEAN, 0.5, size=20_000)
     interval = block_bootstrap(nats, np.ones_like(nats))
     assert interval is not None
-    margin = 1.96 * nats.std() / math.sqrt(len(nats))
-    assert interval[0] == pytest.approx(nats.mean() - margin, abs=0.25 * margin)
-    assert interval[1] == pytest.approx(nats.mean() + margin, abs=0.25 * margin)
+    margin = STUDENT * nats.std() / math.sqrt(len(nats))
+    assert interval[0] == pytest.approx(nats.mean() - margin, abs=0.35 * margin)  # of 20 blocks, 1 sd is 16 %
+    assert interval[1] == pytest.approx(nats.mean() + margin, abs=0.35 * margin)
+
+
+@pytest.mark.parametrize("n", [2_000, 20_000, 111_000])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        pytest.param(lambda rng, n: autoregressive(rng, n, correlation=0.99), id="correlated over hundreds"),
+        pytest.param(lambda rng, n: hidden_regimes(rng, n, persistence=200), id="regimes of hundreds"),
+    ],
+)
+def test_intervals_hold_the_truth_as_often_as_they_say(
+    draw: Callable[[np.random.Generator, int], NDArray[np.float64]], n: int
+) -> None:
+    covered = 0
+    for repetition in range(200):
+        low, high = block_bootstrap(draw(np.random.default_rng([n, repetition]), n), np.ones(n)) or (math.nan, math.nan)
+        covered += low <= MEAN <= high
+    assert 0.92 <= covered / 200 <= 0.98
 
 
 def test_correlated_values_are_covered_where_the_naive_interval_fails() -> None:
@@ -45,16 +72,18 @@ def test_correlated_values_are_covered_where_the_naive_interval_fails() -> None:
 
 
 def test_blocks_count_by_their_characters() -> None:
-    """ASCII, then 2-byte characters: near the delta method's interval for a ratio of sums (Cochran 1977, 2.11)."""
-    weights = np.concatenate([np.ones(5_000), np.tile([1.0, 0.0], 2_500)])
-    nats = np.random.default_rng(3).gamma(2.0, 1.0, size=10_000)
-    interval = block_bootstrap(nats, weights)
-    assert interval is not None
-    totals, sizes = nats.reshape(100, 100).sum(axis=1), weights.reshape(100, 100).sum(axis=1)
-    ratio = nats.sum() / weights.sum()
-    margin = 1.96 * math.sqrt(((totals - ratio * sizes) ** 2).sum()) / weights.sum()
-    assert interval[0] == pytest.approx(ratio - margin, abs=0.25 * margin)
-    assert interval[1] == pytest.approx(ratio + margin, abs=0.25 * margin)
+    """By turns ASCII and 2-byte characters: as wide as the delta method's for a ratio (Cochran 1977, 2.11)."""
+    weights = np.tile(np.concatenate([np.ones(500), np.tile([1.0, 0.0], 250)]), 10)
+    widths = []
+    for seed in range(40):
+        nats = weights * np.random.default_rng(seed).gamma(2.0, 1.0, size=10_000)
+        low, high = block_bootstrap(nats, weights) or (math.nan, math.nan)
+        totals, sizes = nats.reshape(20, 500).sum(axis=1), weights.reshape(20, 500).sum(axis=1)
+        ratio = nats.sum() / weights.sum()
+        margin = STUDENT * math.sqrt(((totals - ratio * sizes) ** 2).sum() * 20 / 19) / weights.sum()
+        assert low < ratio < high
+        widths.append((high - low) / (2 * margin))
+    assert 1.0 <= np.mean(widths) <= 1.2
 
 
 def test_equal_data_give_an_equal_interval() -> None:

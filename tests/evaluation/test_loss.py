@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from letterloom.config import ModelConfig
 from letterloom.errors import ConfigError, CorpusError, DataMismatchError, NonFiniteError
-from letterloom.evaluation.loss import PROTOCOLS, evaluate, surprisal
+from letterloom.evaluation.loss import evaluate, surprisal
 from letterloom.model.transformer import Transformer
+from letterloom.model.window import PROTOCOLS
 from letterloom.text.tokenizers import ByteTokenizer, CharacterTokenizer
 
 protocols = pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, Token, UnknownOptionError
 
-from letterloom import trained
+from letterloom import texts
 from letterloom.cli import app
 from letterloom.generation.defaults import MAX_NEW_TOKENS, TEMPERATURE
 
@@ -40,7 +40,7 @@ RunName = Annotated[str, Parameter(help="A run directory, a checkpoint folder, o
 WholeNumber = Annotated[int, Parameter(converter=_whole_number)]
 Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Json = Annotated[bool, Parameter(name="--json", help="Print one JSON object.", negative=())]
-Unknown = Annotated[trained.Unknown, Parameter(help="What to do with characters the model does not know.")]
+Unknown = Annotated[texts.Unknown, Parameter(help="What to do with characters the model does not know.")]
 Device = Annotated[str, Parameter(help="auto, cpu, mps, cuda or cuda:N.")]
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from letterloom import api, trained
+from letterloom import api, texts, trained
 from letterloom.cli.arguments import Corpus, Device, Json, RunName, Unknown
 from letterloom.cli.output import evaluation_lines, print_json, print_lines
 
@@ -14,10 +14,11 @@ def evaluate(
     /,
     *corpus: Corpus,
     protocol: Annotated[
-        trained.Protocol, Parameter(help="Windows that start cold, or 3/4 of the context kept.")
+        trained.AnyProtocol,
+        Parameter(help="Windows that start cold, 3/4 of the context kept, or that and learning from the text."),
     ] = "blocks",
     split: Annotated[
-        trained.Split | None, Parameter(help="Which part of the run's own text, in place of a CORPUS [validation].")
+        texts.Split | None, Parameter(help="Which part of the run's own text, in place of a CORPUS [validation].")
     ] = None,
     unknown: Unknown = "error",
     device: Device = "auto",

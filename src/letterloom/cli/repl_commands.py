@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from letterloom import trained
+from letterloom import texts, trained
 from letterloom.cli.arguments import GenerationOptions
 from letterloom.cli.output import print_lines, print_table
 from letterloom.cli.repl_session import Session, shown
@@ -157,7 +157,7 @@ def _strings(text: str) -> tuple[str, ...]:
 
 
 def _choice(text: str) -> str:
-    if text not in get_args(trained.Unknown):
+    if text not in get_args(texts.Unknown):
         raise ValueError
     return text
 
@@ -186,7 +186,7 @@ COMMANDS = {
         _setting("/stop", "words, strings in double quotes, or off", r'"\n\n" END', _strings),
         help="End before any of these strings; they take the place of those set before.",
     ),
-    "/unknown": _setting("/unknown", " or ".join(get_args(trained.Unknown)), "skip", _choice),
+    "/unknown": _setting("/unknown", " or ".join(get_args(texts.Unknown)), "skip", _choice),
     "/settings": Command(_settings, "Show the model and all settings."),
     "/save": Command(
         _save,

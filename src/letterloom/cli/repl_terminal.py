@@ -24,7 +24,7 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import create_output
 
-from letterloom import trained
+from letterloom import texts
 from letterloom.cli.output import print_lines
 from letterloom.cli.repl_commands import (
     COMMANDS,
@@ -47,7 +47,7 @@ _MARK = FormattedText([("bold", "> ")])
 _ARGUMENTS = {
     "/load": merge_completers([PathCompleter(only_directories=True, expanduser=True), WordCompleter(["latest"])]),
     "/save": PathCompleter(expanduser=True),
-    "/unknown": WordCompleter(get_args(trained.Unknown)),
+    "/unknown": WordCompleter(get_args(texts.Unknown)),
 }
 
 

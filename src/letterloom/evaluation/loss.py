@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,20 +10,27 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from letterloom.errors import ConfigError, CorpusError, DataMismatchError, NonFiniteError
 from letterloom.evaluation.interval import block_bootstrap
 from letterloom.model.inference import predict
 from letterloom.model.transformer import Transformer
+from letterloom.model.window import stride_of
 from letterloom.text.tokenizers import Tokenizer
 
-PROTOCOLS = ("blocks", "sliding")
 POSITIONS_PER_BATCH = 4096  # measured: larger batches are no faster on a CPU, and their logits leave its cache
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model costs a text, and how that was measured. Numbers of different protocols are not comparable."""
+    """What a model costs a text, and how that was measured. Numbers of different protocols are not comparable.
+
+    `limit` is what the same characters cost the process that drew them, which knows its probabilities and all that came
+    before, where that is known (synthetic sources); in the mean no model is below it. What a model has to pay more than
+    that is in both protocols what it did not learn; in `blocks`, where each window starts cold, it is also what the
+    forgotten past would have told, of which `sliding` has little.
+    """
 
     nats_per_character: float
     interval: tuple[float, float] | None  # 95 %, nats per character; see `block_bootstrap` for when it is absent
@@ -31,6 +38,8 @@ class Evaluation:
     protocol: str
     context_length: int
     seconds: float
+    limit: float | None = None  # nats per character
+    learning_rate: float | None = None  # of protocol `dynamic`, see `evaluation.dynamic`
 
     @property
     def bits_per_character(self) -> float:
@@ -47,6 +56,8 @@ class Evaluation:
             "protocol": self.protocol,
             "context_length": self.context_length,
             "seconds": self.seconds,
+            **({} if self.learning_rate is None else {"learning_rate": self.learning_rate}),
+            **({} if self.limit is None else {"limit": self.limit, "gap": self.nats_per_character - self.limit}),
         }
 
 
@@ -71,34 +82,49 @@ def evaluate(
         DataMismatchError: the tokenizer is not the model's.
     """
     began = time.perf_counter()
-    if tokenizer.vocab_size != model.vocab_size:
-        raise DataMismatchError(
-            f"the tokenizer has {tokenizer.vocab_size} ids, the model {model.vocab_size}; use the model's own tokenizer"
-        )
+    require_own(tokenizer, model)
     max_windows = None
     if max_characters is not None:
         if max_characters < 1:
             raise ConfigError(f"max_characters = {max_characters}: should be at least 1")
-        max_windows = max(1, max_characters // _stride(protocol, model.config.context_length))
+        max_windows = max(1, max_characters // stride_of(protocol, model.config.context_length))
     nats, positions = surprisal(model, ids, protocol, max_windows)
-    begins_character = tokenizer.starts(ids[positions]).astype(np.float64)
+    return summary(nats, ids[positions], tokenizer, protocol, model.config.context_length, began)
+
+
+def summary(
+    nats: NDArray[np.float64],
+    ids: NDArray[np.integer],
+    tokenizer: Tokenizer,
+    protocol: str,
+    context_length: int,
+    began: float,
+) -> Evaluation:
+    """What scored ids (n,) and their nats (n,) come to; `began` is the `time.perf_counter` at the start.
+
+    Raises:
+        CorpusError: no character begins in the ids.
+    """
+    begins_character = tokenizer.starts(ids).astype(np.float64)
     characters = int(begins_character.sum())
     if not characters:
-        raise CorpusError(
-            f"no character begins in the {len(ids)} ids to evaluate; give a text of at least 2 characters"
-        )
+        raise CorpusError(f"no character begins in the {len(ids)} ids scored; give a text of at least 2 characters")
     return Evaluation(
         nats_per_character=float(nats.sum()) / characters,
         interval=block_bootstrap(nats, begins_character),
         characters=characters,
         protocol=protocol,
-        context_length=model.config.context_length,
+        context_length=context_length,
         seconds=time.perf_counter() - began,
     )
 
 
 def surprisal(
-    model: Transformer, ids: NDArray[np.integer], protocol: str, max_windows: int | None = None
+    model: Transformer,
+    ids: NDArray[np.integer],
+    protocol: str,
+    max_windows: int | None = None,
+    watch: Callable[[NDArray[np.intp], Tensor], None] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """-ln p(id | what the model sees before it), each id scored once.
 
@@ -112,6 +138,7 @@ def surprisal(
         ids: the text, (n,), at least 2.
         protocol: "blocks" or "sliding".
         max_windows: score only this many windows, spread evenly from the first one on; absent: all.
+        watch: is shown the positions (N,) of the next ids scored, and the logits (N, V) they are scored by.
 
     Returns:
         Nats per scored id, and the position of each in `ids`, ascending; n of both unless `max_windows` cuts.
@@ -122,9 +149,8 @@ def surprisal(
         NonFiniteError: the model gives NaN or infinity.
     """
     context = model.config.context_length
-    stride = _stride(protocol, context)
-    if len(ids) < 2:
-        raise CorpusError(f"a text of {len(ids)} ids cannot be evaluated: give one of at least 2 characters")
+    stride = stride_of(protocol, context)
+    require_scorable(ids)
     if max_windows is not None and max_windows < 1:
         raise ConfigError(f"max_windows = {max_windows}: should be at least 1")
 
@@ -134,22 +160,48 @@ def surprisal(
     nats, positions = [np.array([math.log(model.vocab_size)])], [np.array([0])]
     for windows in _batches(chosen, n_windows - 1, max(1, POSITIONS_PER_BATCH // context)):
         starts = windows * stride
-        window_nats = _window_nats(model, ids, starts, min(context, len(ids) - 1 - int(starts[-1])))
+        logits, window_nats = score_windows(model, ids, starts, min(context, len(ids) - 1 - int(starts[-1])))
         targets = np.arange(1, window_nats.shape[1] + 1)  # relative to the start of the window
         scored = targets > np.where(windows == 0, 0, context - stride)[:, None]  # the rest was scored a window ago
         nats.append(window_nats[scored])
         positions.append((starts[:, None] + targets)[scored])
+        if watch:
+            watch(positions[-1], logits[torch.from_numpy(scored).to(logits.device)])
     result = np.concatenate(nats)
-    if not np.isfinite(result).all():
-        raise NonFiniteError("the model's loss on this text is not finite: its weights are damaged or have diverged")
+    require_finite(result)
     return result, np.concatenate(positions)
 
 
-def _stride(protocol: str, context_length: int) -> int:
-    """Positions from one window to the next."""
-    if protocol not in PROTOCOLS:
-        raise ConfigError(f"unknown protocol {protocol!r}; the protocols are {', '.join(PROTOCOLS)}")
-    return context_length if protocol == "blocks" else max(1, context_length // 4)
+def require_finite(nats: NDArray[np.float64]) -> None:
+    """Refuse scores that no sound model gives.
+
+    Raises:
+        NonFiniteError: one is NaN or infinite.
+    """
+    if not np.isfinite(nats).all():
+        raise NonFiniteError("the model's loss on this text is not finite: its weights are damaged or have diverged")
+
+
+def require_own(tokenizer: Tokenizer, model: Transformer) -> None:
+    """Refuse a tokenizer that is not the model's.
+
+    Raises:
+        DataMismatchError: they do not have equally many ids.
+    """
+    if tokenizer.vocab_size != model.vocab_size:
+        raise DataMismatchError(
+            f"the tokenizer has {tokenizer.vocab_size} ids, the model {model.vocab_size}; use the model's own tokenizer"
+        )
+
+
+def require_scorable(ids: NDArray[np.integer]) -> None:
+    """Refuse a text that has nothing to predict.
+
+    Raises:
+        CorpusError: the text has fewer than 2 ids.
+    """
+    if len(ids) < 2:
+        raise CorpusError(f"a text of {len(ids)} ids cannot be evaluated: give one of at least 2 characters")
 
 
 def _batches(chosen: NDArray[np.intp], last: int, size: int) -> Iterator[NDArray[np.intp]]:
@@ -161,12 +213,12 @@ def _batches(chosen: NDArray[np.intp], last: int, size: int) -> Iterator[NDArray
         yield chosen[-1:]
 
 
-def _window_nats(
+def score_windows(
     model: Transformer, ids: NDArray[np.integer], starts: NDArray[np.intp], length: int
-) -> NDArray[np.float64]:
-    """Nats of the `length` ids after each start, (B, length)."""
+) -> tuple[Tensor, NDArray[np.float64]]:
+    """The logits (B, length, V) for the `length` ids after each start, and the nats of these ids, (B, length)."""
     windows = ids[starts[:, None] + np.arange(length + 1)].astype(np.int64)  # (B, length + 1)
     text = torch.from_numpy(windows).to(next(model.parameters()).device)
-    logits = predict(model, text[:, :-1])  # (B, length, V)
-    nats = F.cross_entropy(logits.float().transpose(1, 2), text[:, 1:], reduction="none")  # (B, length)
-    return nats.cpu().numpy().astype(np.float64)
+    logits = predict(model, text[:, :-1]).float()
+    nats = F.cross_entropy(logits.transpose(1, 2), text[:, 1:], reduction="none")  # (B, length)
+    return logits, nats.cpu().numpy().astype(np.float64)
