@@ -2,9 +2,12 @@
 
 import ast
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+
+from letterloom.cli import app
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "letterloom"
@@ -51,3 +54,11 @@ def test_the_data_flow_names_every_room_a_run_passes_through() -> None:
     named = {path.split("/")[0] for path, _ in POINTER.findall((ROOT / "docs" / "data-flow.md").read_text())}
     rooms = {"cli", "text", "model", "runs", "evaluation", "generation", "training", "reference"}
     assert rooms <= named
+
+
+def test_the_commands_of_the_evaluation_page_have_these_arguments() -> None:
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^(?:\$ )?letterloom ([^>\n]+)", page, re.MULTILINE) + re.findall(r"`letterloom ([^`]+)`", page)
+    assert {line.split()[0] for line in lines} >= {"evaluate", "baselines", "compare", "inspect", "score", "compress"}
+    for line in lines:
+        app.parse_args(shlex.split(line), exit_on_error=False, print_error=False)

@@ -126,7 +126,8 @@ class TestRecords:
         (tmp_path / "names.txt").write_text("anel\n\niiiiii\nruma\n")
         value = json.loads(call("score", name_run, tmp_path / "names.txt", "--records", "--json").out)
         assert (value["records"][0]["line"], value["records"][0]["text"]) == (3, "iiiiii")
-        assert value["records"][0]["held_out_share"] < 0.05 < value["records"][-1]["held_out_share"]
+        first, *_, last = value["records"]
+        assert (first["as_surprising"], first["held_out_share"] < last["held_out_share"]) == (0, True)
         corpus = json.loads((name_run / "corpus.json").read_text())
         assert value["held_out"]["records"] == corpus["split"]["validation"]["records"]
         assert value["characters"] == 5 + 7 + 5
@@ -168,3 +169,15 @@ class TestRecords:
     def test_only_empty_lines(self, call: Any, name_run: Path, tmp_path: Path) -> None:
         (tmp_path / "lines").write_text("\n\n")
         assert "only empty lines" in call("score", name_run, tmp_path / "lines", "--records").error
+
+
+def test_nothing_is_written_over_the_text_or_twice(call: Any, tiny_run: Path, tmp_path: Path) -> None:
+    text = tmp_path / "t.txt"
+    text.write_text("the loom", encoding="utf-8")
+    over = call("score", tiny_run, text, "--csv", text)
+    assert (over.exit_code, text.read_text(encoding="utf-8")) == (2, "the loom")
+    assert "is the text that is read" in over.error
+    twice = call("score", tiny_run, text, "--csv", tmp_path / "x", "--html", tmp_path / "x")
+    assert twice.exit_code == 2
+    assert "a file of its own" in twice.error
+    assert not (tmp_path / "x").exists()

@@ -165,8 +165,12 @@ def test_an_interrupted_text_is_not_continued() -> None:
     engine = compiled(MODEL, threads=2)
     engine.threads_for_one = 2
     streams = engine.begin(PROMPT)
-    with pytest.raises(ZeroDivisionError):
-        streams._run([lambda: 1 // 0])
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        streams._run([interrupt])
     with pytest.raises(RuntimeError, match="begin it anew"):
         streams.draw(Sampler(), numbers(1, 0))
 

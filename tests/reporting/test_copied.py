@@ -35,4 +35,4 @@ def test_a_recited_passage_is_found_and_measured() -> None:
 def test_what_cannot_be_judged_is_said() -> None:
     assert copied_text(None).verdict == "not measured"
     assert copied_text(copying([prose(3, 600)], TRAINING, "").to_json()).verdict == "not measured"
-    assert "19 times" in copied_text(copying([prose(3, 600)], TRAINING, HELD_OUT[:5000]).to_json()).reason
+    assert "19 sets" in copied_text(copying([prose(3, 600)], TRAINING, HELD_OUT[:5000]).to_json()).reason

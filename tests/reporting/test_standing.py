@@ -3,8 +3,8 @@
 import json
 import math
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from written_runs import finished_run
@@ -19,7 +19,12 @@ from letterloom.reporting.standing import draw_standing, standing, verdict
 BASELINES = {"uniform": 6.022, "PPMd": 2.026, "Kneser-Ney": 2.2, "xz": 2.8}
 
 
-def placed(path: Path, nats: float, interval: tuple[float, float] | None = None, **baselines: float) -> RunRecord:
+def placed(
+    path: Path,
+    nats: float,
+    baselines: Mapping[str, float] = BASELINES,
+    interval: tuple[float, float] | None = None,
+) -> RunRecord:
     """A finished run whose model costs so much, beside baselines in bits per character."""
     run = finished_run(path)
     evaluation = json.loads(run.evaluation_file.read_text(encoding="utf-8"))
@@ -30,12 +35,12 @@ def placed(path: Path, nats: float, interval: tuple[float, float] | None = None,
         {"name": name, "nats_per_character": bits * math.log(2), "note": f"about {name}"}
         for name, bits in baselines.items()
     ]
-    run.baselines_file.write_text(json.dumps({"baselines": rows}), encoding="utf-8")
+    run.baselines_file.write_text(json.dumps({"baselines": rows, "notes": ["brotli left out"]}), encoding="utf-8")
     return read_run(run.path)
 
 
 def test_rows_stand_in_order_of_their_bits(tmp_path: Path) -> None:
-    rows = standing(placed(tmp_path / "run", 2.1 * math.log(2), **BASELINES))
+    rows = standing(placed(tmp_path / "run", 2.1 * math.log(2)))
     assert [row.name for row in rows] == [
         "PPMd",
         "this model, sliding",
@@ -57,41 +62,50 @@ def test_rows_stand_in_order_of_their_bits(tmp_path: Path) -> None:
     ],
 )
 def test_the_verdict_names_the_neighbours(tmp_path: Path, bits: float, words: str) -> None:
-    told = verdict(placed(tmp_path / "run", bits * math.log(2), **BASELINES), ())
+    told = verdict(placed(tmp_path / "run", bits * math.log(2)), ())
     assert told is not None
     assert told.startswith(f"By `sliding`, {words}.")
 
 
 def test_an_interval_that_reaches_over_a_baseline_is_told(tmp_path: Path) -> None:
-    run = placed(tmp_path / "run", 2.0 * math.log(2), (1.9 * math.log(2), 2.1 * math.log(2)), **BASELINES)
-    assert "on the other side of PPMd." in (verdict(run, ()) or "")
+    run = placed(tmp_path / "run", 2.0 * math.log(2), interval=(1.9 * math.log(2), 2.1 * math.log(2)))
+    assert "reaches over PPMd." in (verdict(run, ()) or "")
 
 
 def test_what_was_found_wrong_is_told(tmp_path: Path) -> None:
     findings = [Finding(failure, "found", "So it is.") for failure in ("overfitting", "undertraining")]
-    told = verdict(placed(tmp_path / "run", 1.3, **BASELINES), findings) or ""
+    told = verdict(placed(tmp_path / "run", 1.3), findings) or ""
     assert "Overfitted since step " in told
     assert "Undertrained" in told
     calm = [Finding(finding.failure, "not found", "It is not so.") for finding in findings]
-    assert "ted" not in (verdict(placed(tmp_path / "other", 1.3, **BASELINES), calm) or "")
+    assert "ted" not in (verdict(placed(tmp_path / "other", 1.3), calm) or "")
 
 
 def test_without_baselines_the_verdict_says_how_to_get_them(tmp_path: Path) -> None:
-    assert "`letterloom baselines`" in (verdict(placed(tmp_path / "run", 1.3), ()) or "")
+    assert "`letterloom baselines`" in (verdict(placed(tmp_path / "run", 1.3, {}), ()) or "")
 
 
 def test_the_gap_to_a_known_limit_is_told(tmp_path: Path) -> None:
-    run = placed(tmp_path / "run", 1.3, **BASELINES)
-    about = json.loads((run.directory.path / "corpus.json").read_text(encoding="utf-8"))
-    limit: dict[str, Any] = {"entropy_rate": None, "train": 1.2, "validation": 1.3 - 0.1 * math.log(2)}
-    (run.directory.path / "corpus.json").write_text(json.dumps(about | {"limit": limit}), encoding="utf-8")
+    run = placed(tmp_path / "run", 1.3)
+    assert "limit" not in (verdict(run, ()) or "")
+    evaluation = json.loads(run.directory.evaluation_file.read_text(encoding="utf-8"))
+    evaluation["validation"]["sliding"]["limit"] = 1.3 - 0.1 * math.log(2)
+    run.directory.evaluation_file.write_text(json.dumps(evaluation), encoding="utf-8")
     limited = read_run(run.directory.path)
     assert "is 0.1000 bits." in (verdict(limited, ()) or "")
-    assert [row.kind for row in standing(limited)].count("limit") == 1
+    assert [row.name for row in standing(limited)].count("limit") == 1
+
+
+def test_a_score_of_a_part_is_not_held_against_the_whole(tmp_path: Path) -> None:
+    run = placed(tmp_path / "run", 1.3)
+    evaluation = json.loads(run.directory.evaluation_file.read_text(encoding="utf-8"))
+    evaluation["validation"]["sliding"]["characters"] //= 4
+    run.directory.evaluation_file.write_text(json.dumps(evaluation), encoding="utf-8")
+    assert (verdict(read_run(run.directory.path), ()) or "").startswith("By `blocks`")
 
 
 def test_the_picture_names_every_row_and_its_bits(tmp_path: Path) -> None:
-    rows = standing(placed(tmp_path / "run", 1.4, (1.38, 1.42), **BASELINES))
+    rows = standing(placed(tmp_path / "run", 1.4, interval=(1.38, 1.42)))
     texts = {
         "".join(element.itertext()).strip()
         for element in ET.fromstring(image(draw_standing(rows), "svg")).iter("{http://www.w3.org/2000/svg}text")
@@ -100,13 +114,14 @@ def test_the_picture_names_every_row_and_its_bits(tmp_path: Path) -> None:
 
 
 def test_the_report_has_picture_table_and_words(tmp_path: Path) -> None:
-    run = placed(tmp_path / "run", 1.3, **BASELINES)
+    run = placed(tmp_path / "run", 1.3)
     path = run.directory.path
     write_report(path)
     markdown, page = ((path / f"report.{kind}").read_text(encoding="utf-8") for kind in ("md", "html"))
     for text in (markdown, page):
         assert "better than every baseline, PPMd (2.026 bits)" in text
         assert "about Kneser-Ney" in text
+        assert "Here brotli left out." in text
     assert "standing.svg" in markdown
     assert (path / "standing.svg").exists()
 

@@ -10,6 +10,7 @@ import pytest
 from letterloom import accounting
 from letterloom.config import RunConfig, build_config
 from letterloom.errors import ConfigError
+from letterloom.evaluation.baselines import of_run
 from letterloom.text.encoding import open_corpus
 from letterloom.training import closing
 from letterloom.training.closing import Costs, closing_seconds, measure_costs, require_time, scored_at_most
@@ -63,8 +64,8 @@ def test_the_end_is_a_validation_a_save_three_scores_samples_baselines_and_the_r
     reserved: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(closing, "cached_baselines", lambda *_: known)
-    monkeypatch.setattr(closing, "estimated_seconds", lambda *_: estimated)
+    monkeypatch.setattr(of_run, "cached_baselines", lambda *_: known)
+    monkeypatch.setattr(of_run, "estimated_seconds", lambda *_: estimated)
     settings = config(tiny_text, final_eval_characters=final)
     corpus = open_corpus(settings.text)
     three = scored * len(corpus.validation) or 3 * 50

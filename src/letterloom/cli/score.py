@@ -63,9 +63,13 @@ def score(
     json: Json = False,
 ) -> None:
     """Tell how much each character of a text, or each of its records, surprises a model."""
-    for file in (csv, html):
-        if file and file.is_dir():
+    for file in filter(None, (csv, html)):
+        if file.is_dir():
             raise ConfigError(f"{file} is a folder; name a file to write")
+        if os.path.exists(text) and file.exists() and file.samefile(text):  # noqa: PTH110 (a text may be no path)
+            raise ConfigError(f"{file} is the text that is read; name another file to write")
+    if csv and html and csv.resolve() == html.resolve():
+        raise ConfigError(f"--csv and --html both name {csv}; give each a file of its own")
     content, source = _read(text)
     model = api.load(run, device)
     if records:
@@ -137,7 +141,7 @@ def _score_records(model: api.Model, content: str, protocol: str, unknown: Unkno
         ids, given = record_ids(record.text, tokenizer, unknown)
         if len(ids) > 1:  # a single id has nothing before it that it could be held against
             scored = score_text(network, tokenizer, ids, protocol, given)
-            rows += rows_of(scored, record.line, held_out_told(record, len(ranking.held_out)))
+            rows += rows_of(scored, record.line, held_out_told(record))
     detail = {"records": [record.to_json() for record in ranking.records]}
     return _Found(ranking.to_json(), rows, detail, records_csv(ranking.records), ranking_told(ranking))
 

@@ -27,7 +27,16 @@ class Record:
     text: str
     characters: int  # scored: its end is one of them
     nats: float
-    held_out_share: float | None  # of held-out records: those at least as surprising; None where there are none
+    as_surprising: int  # held-out records that are at least so
+    held_out: int  # records that it is held against
+
+    @property
+    def held_out_share(self) -> float | None:
+        """How likely a record like the held-out ones is at least as surprising: a p-value; None without any of them.
+
+        The record counts as one of them (Phipson and Smyth 2010), so that a rare one is not impossible.
+        """
+        return (1 + self.as_surprising) / (1 + self.held_out) if self.held_out else None
 
     @property
     def bits_per_character(self) -> float:
@@ -42,6 +51,7 @@ class Record:
             "characters": self.characters,
             "nats": self.nats,
             "bits_per_character": self.bits_per_character,
+            "as_surprising": self.as_surprising,
             "held_out_share": self.held_out_share,
         }
 
@@ -77,8 +87,8 @@ def rank_records(
 ) -> Ranking:
     """Score each line as a record by itself, and rank them by bits per character.
 
-    The share of held-out records that are at least as surprising is an empirical p-value: of records like those, one in
-    a hundred has a share of 1 % or less. What other lines there are makes no difference to it.
+    Each is held against the held-out records by a p-value (`Record.held_out_share`): of records like those, one in a
+    hundred at most has 1 % or less. What other lines there are makes no difference to it.
 
     Args:
         model: left as it was found.
@@ -103,9 +113,9 @@ def rank_records(
     characters = np.array([int(tokenizer.starts(ids[given:]).sum()) for ids, given in sequences])
     bits = nats / math.log(2) / np.maximum(characters, 1)
     expected = np.sort(bits[: len(known)])
-    shares = (len(known) - np.searchsorted(expected, bits - SAME)) / max(1, len(known))
+    as_surprising = len(known) - np.searchsorted(expected, bits - SAME)
     found = [
-        Record(number, line, int(characters[i]), float(nats[i]), float(shares[i]) if known else None)
+        Record(number, line, int(characters[i]), float(nats[i]), int(as_surprising[i]), len(known))
         for i, (number, line) in enumerate(kept, start=len(known))
         if characters[i]
     ]
@@ -156,7 +166,8 @@ def _groups(sizes: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
     """Sequences by size, as many at a time as make a batch."""
     by_size = np.argsort(sizes, kind="stable")
     while len(by_size):
-        fits = np.arange(1, len(by_size) + 1) * sizes[by_size] <= POSITIONS_PER_BATCH
+        some = sizes[by_size[:POSITIONS_PER_BATCH]]  # no more of them can fit
+        fits = np.arange(1, len(some) + 1) * some <= POSITIONS_PER_BATCH
         count = max(1, int(fits.sum()))
         yield by_size[:count]
         by_size = by_size[count:]

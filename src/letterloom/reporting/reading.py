@@ -28,6 +28,7 @@ class Score:
     characters: int
     context_length: int
     seconds: float
+    limit: float | None = None  # nats per character of the process that drew the same text, where that is known
 
     @property
     def bits(self) -> float:
@@ -87,6 +88,7 @@ class RunRecord:
     scores: tuple[Score, ...]  # none while the run is not finished
     samples: dict[int, list[Sample]]  # by step, in the order of the prompts
     baselines: tuple[Baseline, ...]  # none where they were not measured
+    remarks: tuple[str, ...]  # on them
     copying: dict[str, Any] | None  # as `evaluation.copying.Copying.to_json` has it
     held_out: str | None  # None where the run has lost it
 
@@ -94,12 +96,6 @@ class RunRecord:
     def name(self) -> str:
         """The run directory's own name."""
         return self.directory.path.resolve().name
-
-    @property
-    def limit(self) -> float | None:
-        """Nats a character of the held-out text costs the process that drew it, where that is known."""
-        limit = self.corpus.get("limit")
-        return limit and float(limit["validation"])
 
     @property
     def vocab_size(self) -> int:
@@ -163,9 +159,10 @@ def read_run(path: Path) -> RunRecord:
     with _damage_in(run.evaluation_file):
         scores = tuple(_scores(run.evaluation() or {}))
     with _damage_in(run.baselines_file):
+        measured = run.baselines() or {"baselines": [], "notes": []}
+        remarks = tuple(map(str, measured["notes"]))
         baselines = tuple(
-            Baseline(str(b["name"]), float(b["nats_per_character"]), str(b["note"]))
-            for b in (run.baselines() or {"baselines": []})["baselines"]
+            Baseline(str(b["name"]), float(b["nats_per_character"]), str(b["note"])) for b in measured["baselines"]
         )
     tokenizer, corpus = run.tokenizer(), run.corpus()
     with _damage_in(run.path / "corpus.json"):
@@ -184,6 +181,7 @@ def read_run(path: Path) -> RunRecord:
         scores=scores,
         samples=_samples(run, config.training.sample_prompts),
         baselines=baselines,
+        remarks=remarks,
         copying=run.copying(),
         held_out=run.held_out(),
     )
@@ -227,6 +225,7 @@ def _scores(evaluation: dict[str, Any]) -> Iterator[Score]:
                 characters=int(score["characters"]),
                 context_length=int(score["context_length"]),
                 seconds=float(score["seconds"]),
+                limit=None if "limit" not in score else float(score["limit"]),
             )
 
 

@@ -73,6 +73,7 @@ def _content(run: RunRecord, findings: tuple[Finding, ...]) -> dict[str, Any]:
         "protocols": {score.protocol: PROTOCOLS[score.protocol] for score in run.scores if score.protocol in PROTOCOLS},
         "verdict": standing.verdict(run, findings),
         "baselines": run.baselines,
+        "remarks": run.remarks,
         "copied": _copied(run),
         "findings": findings,
         "final_step": run.final_step,

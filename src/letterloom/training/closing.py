@@ -8,13 +8,7 @@ from dataclasses import dataclass, replace
 from letterloom import accounting, storage
 from letterloom.config import RunConfig, TrainingConfig
 from letterloom.errors import ConfigError
-from letterloom.evaluation.baselines.measure import (
-    cached_baselines,
-    estimated_seconds,
-    measure_baselines,
-    quick_baselines,
-)
-from letterloom.evaluation.baselines.of_run import write_baselines
+from letterloom.evaluation.baselines.of_run import baseline_seconds, write_baselines
 from letterloom.evaluation.copying import copying, text_of
 from letterloom.evaluation.loss import POSITIONS_PER_BATCH, evaluate
 from letterloom.generation.defaults import TEMPERATURE
@@ -31,7 +25,6 @@ from letterloom.training.kernels import quicken
 
 LEAST_TRAINING = 0.2  # of the minutes: with less of them left to train in, a run is refused
 REPORT_SECONDS = 3.0  # report 0.7, quick baselines 0.7, copies 0.6, the interpreter's end 0.8, on an EPYC
-BASELINES_SHARE = 0.05  # of the time, at most, for baselines that were not measured before
 MOST_COPIED = 20_000_000  # ids of a training text in which copies are looked for; they take 9 bytes each
 LONG = 10.0  # seconds, which are mostly scores
 SAVE_SECONDS, SAVED_BYTES_PER_SECOND = 0.05, 2e8  # reserved for a checkpoint; one of 0.8 M parameters took 49 ms there
@@ -86,7 +79,7 @@ def closing_seconds(config: RunConfig, corpus: Corpus, costs: Costs | None = Non
     costs = costs or measure_costs(config, corpus)
     scored = min(training.eval_characters, held_out) + 3 * (scored_at_most(training, held_out) or held_out)
     measured = 2 * costs.samples + 2 * costs.save + REPORT_SECONDS
-    return scored * costs.scored_id + measured + _baseline_seconds(corpus, 60 * training.max_minutes)
+    return scored * costs.scored_id + measured + baseline_seconds(corpus, 60 * training.max_minutes)
 
 
 def require_time(training: TrainingConfig, spent: float, closing: float) -> None:
@@ -114,9 +107,9 @@ def finish(run: RunDirectory, config: RunConfig, corpus: Corpus, seconds: float)
 
     By `blocks` the whole validation split is scored, and as much of the training split, but of either no more than
     `final_eval_characters`, in windows spread over it; by `sliding` a quarter as many, which takes as long (of a text
-    whose limit is known all, so that the two are of the same characters). `seconds` are those of training: where
-    measuring every baseline would take more than a twentieth of them, and it was not done before, the quick ones stand
-    alone.
+    whose limit is known all, so that the two are of the same characters). `seconds` are those of training. Where
+    measuring every baseline would take more than a twentieth of them, or of the minutes given, and it was not done
+    before, the quick ones stand alone.
     """
     checkpoint = load_checkpoint(run.path)
     model = checkpoint.model().to(config.training.device)
@@ -129,38 +122,27 @@ def finish(run: RunDirectory, config: RunConfig, corpus: Corpus, seconds: float)
         for protocol, characters in (("blocks", most), ("sliding", sliding))
     ]
     seen = evaluate(model, tokenizer, corpus.train, max_characters=most or n)
-    whole = max(result.characters for result in held_out) if most is None else None  # whose limit is known
-    held_out = [replace(result, limit=corpus.limit) if result.characters == whole else result for result in held_out]
+    if most is None:  # a limit is known of the whole
+        held_out = [replace(result, limit=corpus.limit) for result in held_out]
     scores = {
         split: {result.protocol: result.to_json() for result in results}
         for split, results in (("validation", held_out), ("training", [seen]))
     }
     storage.write_json(run.evaluation_file, scores)
     write_samples(run, model, tokenizer, config.training, checkpoint.step)
-    _hold_against_others(run, corpus, seconds)
+    minutes = config.training.max_minutes
+    _hold_against_others(run, corpus, seconds if minutes is None else 60 * minutes)
     write_report(run.path)
 
 
 def _hold_against_others(run: RunDirectory, corpus: Corpus, seconds: float) -> None:
     """Measure baselines on the text, and copies of the training text in the last samples."""
-    splits = corpus.train, corpus.validation, corpus.tokenizer
-    all_of_them = cached_baselines(*splits) is not None or _baseline_seconds(corpus, seconds)
-    found = measure_baselines(*splits) if all_of_them else quick_baselines(*splits)
-    write_baselines(run, found)
+    write_baselines(run, corpus, seconds)
     last = max(run.samples().items(), default=(0, []))[1]
     texts = [file.read_bytes().decode() for file in last]
     if any(texts) and len(corpus.train) <= MOST_COPIED:
         train, held_out = (text_of(ids, corpus.tokenizer) for ids in (corpus.train, corpus.validation))
         storage.write_json(run.copying_file, copying(texts, train, held_out).to_json())
-
-
-def _baseline_seconds(corpus: Corpus, seconds: float) -> float:
-    """What measuring all baselines takes in a run of so many seconds: nothing, where it would take too much of them."""
-    splits = corpus.train, corpus.validation, corpus.tokenizer
-    if cached_baselines(*splits) is not None:
-        return 0.0
-    estimated = estimated_seconds(*splits)
-    return estimated if estimated <= BASELINES_SHARE * seconds else 0.0
 
 
 def write_samples(

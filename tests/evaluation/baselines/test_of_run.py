@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from letterloom.evaluation.baselines.measure import measure_baselines
+from letterloom.evaluation.baselines.measure import measure_baselines, remarks
 from letterloom.evaluation.baselines.of_run import renew_baselines
 from letterloom.runs.directory import RunDirectory
 from letterloom.text.encoding import open_corpus
@@ -20,7 +20,16 @@ def test_what_was_measured_since_is_taken(run_copy: Path, tmp_path: Path, monkey
     corpus = open_corpus(run.config().text)
     measured = measure_baselines(corpus.train, corpus.validation, corpus.tokenizer)
     renew_baselines(run)
-    assert run.baselines() == {"baselines": [baseline.to_json() for baseline in measured]}
+    found = run.baselines() or {}
+    assert found["baselines"] == [baseline.to_json() for baseline in measured]
+    assert found["notes"] == list(remarks(corpus.train, corpus.validation, corpus.tokenizer))
+
+
+def test_a_cache_that_cannot_be_used_is_no_hindrance(run_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LETTERLOOM_CACHE", "/dev/null/x")
+    before = (run_copy / "baselines.json").read_bytes()
+    renew_baselines(RunDirectory(run_copy))
+    assert (run_copy / "baselines.json").read_bytes() == before
 
 
 def test_without_its_text_a_run_keeps_its_baselines(run_copy: Path) -> None:

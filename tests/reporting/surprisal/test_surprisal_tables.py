@@ -30,7 +30,7 @@ ROWS = [
     )
     for line, text in enumerate(TEXTS, start=1)
 ]
-RECORD = Record(4, 'x,"y"\r', 7, 7 * math.log(2), 0.25)
+RECORD = Record(4, 'x,"y"\r', 7, 7 * math.log(2), as_surprising=249, held_out=999)
 
 
 def test_the_rows_of_a_text_can_be_read_back() -> None:
@@ -59,11 +59,11 @@ def test_lines_for_json() -> None:
 
 def test_what_records_are_held_against_is_told() -> None:
     evaluation = Evaluation(1.0, None, 7, "blocks", 8, 0.1)
-    assert held_out_told(RECORD, 1000) == "250 of 1,000"
+    assert held_out_told(RECORD) == "249 of 999"
     (told,) = ranking_told(Ranking((RECORD,), np.arange(101.0), evaluation))
     assert "50 % up to 50.00, 90 % up to 90.00, 99 % up to 99.00" in told
     assert "no held-out records" in ranking_told(Ranking((RECORD,), np.array([]), evaluation))[0]
-    assert held_out_told(Record(1, "a", 2, 1.0, None), 0) == ""
+    assert held_out_told(Record(1, "a", 2, 1.0, 0, 0)) == ""
 
 
 def test_the_curve_of_copying() -> None:

@@ -10,9 +10,9 @@ from letterloom import accounting
 from letterloom.accounting import Measured
 from letterloom.config import RunConfig, build_config
 from letterloom.errors import ConfigError, CorpusError
+from letterloom.evaluation.baselines import of_run
 from letterloom.recipes import read_recipe
 from letterloom.text.encoding import Corpus, open_corpus
-from letterloom.training import closing
 from letterloom.training.closing import Costs, closing_seconds
 from letterloom.training.planning import plan
 from letterloom.training.planning.ladder import LADDER, RECIPE, first_shape
@@ -36,7 +36,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
     monkeypatch.setattr(plan, "measured_step", step)
     monkeypatch.setattr(plan, "fastest_threads", lambda config, *_: (config.training.threads or 2, ["threads: 2"]))
     monkeypatch.setattr(plan, "measure_costs", lambda *_: COSTS)
-    monkeypatch.setattr(closing, "cached_baselines", lambda *_: ())
+    monkeypatch.setattr(of_run, "cached_baselines", lambda *_: ())
     monkeypatch.setattr(time, "perf_counter", lambda: 103.0)  # three seconds after the command began
     return measured
 

@@ -2,9 +2,8 @@
 
 from typing import Any
 
+from letterloom.evaluation.copying import SETS
 from letterloom.reporting.diagnosis.finding import Evidence, Finding, judged, not_measured
-
-SETS = 19  # of held-out passages: with the samples 20, of which each is the highest by chance 1 time in 20
 
 
 def copied_text(copying: dict[str, Any] | None) -> Finding:
@@ -14,7 +13,7 @@ def copied_text(copying: dict[str, Any] | None) -> Finding:
         return not_measured(failure, "the last samples were not held against the training text")
     human = copying["human"]
     if human is None or human["sets"] < SETS:
-        return not_measured(failure, f"it takes held-out text of {SETS} times the length of the samples")
+        return not_measured(failure, f"it takes {SETS} sets of held-out passages as long as the samples")
     longest = copying["texts"]["longest"]
     length, (least, *_, most) = len(longest["text"]) if longest else 0, sorted(human["longest"])
     reason = (

@@ -46,9 +46,9 @@ def lines_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def held_out_told(record: Record, held_out: int) -> str:
+def held_out_told(record: Record) -> str:
     """How many of the held-out records surprise as much: 3 of 5,000."""
-    return "" if record.held_out_share is None else f"{round(record.held_out_share * held_out):,} of {held_out:,}"
+    return f"{record.as_surprising:,} of {record.held_out:,}" if record.held_out else ""
 
 
 def ranking_told(ranking: Ranking) -> list[str]:

@@ -7,7 +7,7 @@ a longer text begins with the shorter one.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 
 import numpy as np
@@ -132,6 +132,7 @@ class SyntheticSource:
         }
 
 
+@lru_cache(maxsize=1)  # a text is opened for its characters, and again for its limit
 def open_synthetic(name: str) -> SyntheticSource:
     """Draw the text of a source, by its name.
 

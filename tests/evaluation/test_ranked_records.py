@@ -73,7 +73,7 @@ def test_the_share_of_held_out_records_is_counted() -> None:
     np.testing.assert_allclose(ranking.held_out, sorted(expected), rtol=1e-4)
     assert ranking.quantiles()["0.9"] == pytest.approx(np.quantile(expected, 0.9), rel=1e-4)
     for record in ranking.records:
-        assert record.held_out_share == np.mean(ranking.held_out >= record.bits_per_character - 1e-6)
+        assert record.as_surprising == np.sum(ranking.held_out >= record.bits_per_character - 1e-6)
 
 
 def test_of_records_like_the_held_out_ones_few_are_rare() -> None:
@@ -90,7 +90,19 @@ def test_a_held_out_record_is_as_surprising_as_itself_in_any_company() -> None:
     model, held_out = random_model(WITH_END), random_records(9)
     for record in rank_records(model, WITH_END, held_out, held_out, "blocks").records:
         share = record.held_out_share
-        assert share is not None and share >= 1 / 9
+        assert share is not None and share >= 2 / 10
+
+
+def test_of_few_held_out_records_no_share_is_smaller_than_they_can_tell() -> None:
+    """P(share <= a) <= a, over draws of records and of 10 held-out ones of the same kind."""
+    model, shares = random_model(WITH_END), list[float]()
+    for seed in range(40):
+        known, *others = np.split(np.array(random_records(15, seed=seed + 2), dtype=object), [10])
+        ranking = rank_records(model, WITH_END, list(others[0]), list(known), "blocks")
+        shares += [record.held_out_share or 0.0 for record in ranking.records]
+    assert min(shares) == pytest.approx(1 / 11)
+    for level in (0.05, 1 / 11, 0.2, 0.5):
+        assert np.mean(np.array(shares) <= level) <= level + 3 * math.sqrt(level * (1 - level) / 40)
 
 
 def test_of_many_held_out_records_some_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:

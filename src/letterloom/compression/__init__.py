@@ -1,0 +1,1 @@
+"""Lossless compression: a model's probabilities in a file that decompresses, byte for byte."""
