@@ -91,7 +91,8 @@ def draw_standing(rows: Sequence[Row]) -> Figure:
                 axes.axvline(row.bits, color=colour, linewidth=0.6, linestyle="dotted", zorder=1)
             axes.plot(row.interval or (row.bits, row.bits), [place, place], color=colour, linewidth=1.6, zorder=2)
             axes.plot([row.bits], [place], color=colour, marker="d" if row.name == LIMIT else "o", zorder=3)
-            axes.annotate(f"{row.bits:.3f}", (row.bits, place), (9, 0), textcoords="offset points", va="center")
+            right = row.interval[1] if row.interval else row.bits
+            axes.annotate(f"{row.bits:.3f}", (right, place), (9, 0), textcoords="offset points", va="center")
         axes.set_yticks(range(len(rows)), [row.name for row in rows], color=COLOURS["ink"])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.margins(x=0.12)
