@@ -28,6 +28,7 @@ def test_one_run_tells_its_diagnosis(call: Any, run_copy: Path) -> None:
         "overfitting",
         "memorised text",
         "repetition",
+        "copied text",
     }
     for finding in value["diagnosis"]:
         assert set(finding) == {"failure", "verdict", "reason", "evidence", "remedy"}

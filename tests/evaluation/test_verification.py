@@ -77,7 +77,7 @@ def test_model_and_random_numbers_are_left_as_they_were() -> None:
 
 
 def test_a_wrong_epsilon_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transformer, "EPS", 1e-6)
+    monkeypatch.setattr(transformer, "NORM_EPS", 1e-6)
     comparison = verify_against_reference(*build("rotary"), IDS)
     assert not comparison.agrees
     assert comparison.difference > 1e-9

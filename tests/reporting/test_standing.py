@@ -55,10 +55,10 @@ def test_rows_stand_in_order_of_their_bits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bits", "words"),
     [
-        (1.9, "better than every baseline, PPMd (2.026 bits) the best of them"),
+        (1.9, "better than each of the 4 baselines measured, PPMd (2.026 bits) the best of them"),
         (2.1, "between PPMd (2.026 bits) and Kneser-Ney (2.200 bits)"),
         (2.5, "between Kneser-Ney (2.200 bits) and xz (2.800 bits)"),
-        (7.0, "worse than every baseline, uniform (6.022 bits) the last of them"),
+        (7.0, "worse than each of the 4 baselines measured, uniform (6.022 bits) the last of them"),
     ],
 )
 def test_the_verdict_names_the_neighbours(tmp_path: Path, bits: float, words: str) -> None:
@@ -119,7 +119,7 @@ def test_the_report_has_picture_table_and_words(tmp_path: Path) -> None:
     write_report(path)
     markdown, page = ((path / f"report.{kind}").read_text(encoding="utf-8") for kind in ("md", "html"))
     for text in (markdown, page):
-        assert "better than every baseline, PPMd (2.026 bits)" in text
+        assert "better than each of the 4 baselines measured, PPMd (2.026 bits)" in text
         assert "about Kneser-Ney" in text
         assert "Here brotli left out." in text
     assert "standing.svg" in markdown
@@ -132,3 +132,19 @@ def test_a_damaged_file_of_baselines_is_named(tmp_path: Path, content: str) -> N
     run.baselines_file.write_text(content, encoding="utf-8")
     with pytest.raises(DataMismatchError, match=r"baselines\.json"):
         read_run(run.path)
+
+
+@pytest.mark.parametrize(
+    "content", ['{"a": 1}', '{"texts": {}, "human": null}', '{"texts": {"shares": 3}, "human": {}}']
+)
+def test_a_damaged_file_of_copies_is_named(tmp_path: Path, content: str) -> None:
+    run = finished_run(tmp_path / "run")
+    run.copying_file.write_text(content, encoding="utf-8")
+    with pytest.raises(DataMismatchError, match=r"copying\.json"):
+        read_run(run.path)
+
+
+def test_a_run_without_a_held_out_score_has_a_report(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run")
+    run.evaluation_file.write_text('{"validation": {}, "training": {}}', encoding="utf-8")
+    write_report(run.path)

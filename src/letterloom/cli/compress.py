@@ -84,9 +84,14 @@ def _lines(figures: dict[str, Any]) -> dict[str, str]:
     return {
         "original": "{bytes:,} bytes, {characters:,} characters".format(**figures),
         "compressed": "{compressed_bytes:,} bytes".format(**figures)
-        + (f", {bits:.4f} bits per character, {figures['ratio']:.3g} times smaller" if bits else ""),
-        "with the model": f"{both:,} bytes, {figures['ratio_with_model']:.3g} times smaller",
+        + (f", {bits:.4f} bits per character{_times(figures['ratio'])}" if bits else ""),
+        "with the model": f"{both:,} bytes{_times(figures['ratio_with_model'])}",
         "protocol": figures["protocol"] + learned.format(**figures),
         "time": "{seconds:.1f} s, {characters_per_second:,.0f} characters/s".format(**figures),
         "file": figures["out"],
     }
+
+
+def _times(ratio: float) -> str:
+    """How many times smaller than the original, or larger; nothing of an empty one."""
+    return f", {ratio:.3g} times smaller" if ratio >= 1 else f", {1 / ratio:.3g} times larger" if ratio else ""

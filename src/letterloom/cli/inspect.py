@@ -11,6 +11,7 @@ from letterloom import accounting
 from letterloom.cli.arguments import Corpus, Json
 from letterloom.cli.output import print_json, print_lines, print_table
 from letterloom.config import build_config
+from letterloom.errors import ConfigError
 from letterloom.generation.terminal import escape_controls
 from letterloom.recipes import read_recipe
 from letterloom.reporting.inspection.tables import facts, tables
@@ -41,6 +42,9 @@ def inspect(
     if html:
         from letterloom.reporting.inspection.page import require_place, write_page  # with matplotlib
 
+        for text in filter(Path.exists, map(Path, (corpus, *more))):
+            if html.exists() and (html.samefile(text) or text.resolve() in html.resolve().parents):
+                raise ConfigError(f"{html} is of the text that is read; name another file to write")
         require_place(html)
     found = inspect_text((corpus, *more), records)
     told = figures(found, _model(found, measure))

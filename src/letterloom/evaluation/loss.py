@@ -109,9 +109,10 @@ def summary(
     characters = int(begins_character.sum())
     if not characters:
         raise CorpusError(f"no character begins in the {len(ids)} ids scored; give a text of at least 2 characters")
+    interval = block_bootstrap(nats, begins_character)
     return Evaluation(
         nats_per_character=float(nats.sum()) / characters,
-        interval=block_bootstrap(nats, begins_character),
+        interval=interval and (max(0.0, interval[0]), interval[1]),  # a loss is never negative
         characters=characters,
         protocol=protocol,
         context_length=context_length,

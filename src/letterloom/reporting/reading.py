@@ -164,6 +164,8 @@ def read_run(path: Path) -> RunRecord:
         baselines = tuple(
             Baseline(str(b["name"]), float(b["nats_per_character"]), str(b["note"])) for b in measured["baselines"]
         )
+    with _damage_in(run.copying_file):
+        copying = _copying(run.copying())
     tokenizer, corpus = run.tokenizer(), run.corpus()
     with _damage_in(run.path / "corpus.json"):
         blind_nats = math.log(tokenizer.vocab_size) * _ids_per_character(tokenizer, corpus)
@@ -182,9 +184,23 @@ def read_run(path: Path) -> RunRecord:
         samples=_samples(run, config.training.sample_prompts),
         baselines=baselines,
         remarks=remarks,
-        copying=run.copying(),
+        copying=copying,
         held_out=run.held_out(),
     )
+
+
+def _copying(copying: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What a run has of copies, if it is all there."""
+    if copying is not None:
+        texts, human = copying["texts"], copying["human"]
+        for share in texts["shares"].values():
+            float(share)
+        str(texts["longest"] and texts["longest"]["text"])
+        if human:
+            int(human["sets"]), min(human["longest"])
+            for n in texts["shares"]:
+                float(human["shares"][n]), float(human["highest_shares"][n])
+    return copying
 
 
 def _require_whole_log(run: RunDirectory, progress: Progress | None) -> None:

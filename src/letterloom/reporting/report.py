@@ -45,7 +45,7 @@ def write_report(path: Path) -> tuple[Finding, ...]:
     figure = draw_curves(run.curves)
     svg = image(figure, "svg")
     content = _content(run, findings)
-    pictures = {"curves": inline(svg, PICTURED)}
+    pictures = {"curves": inline(svg, PICTURED), "standing": None}
     if rows := standing.standing(run):
         placed = image(standing.draw_standing(rows), "svg")
         storage.write_file(path / "standing.svg", placed)

@@ -13,6 +13,7 @@ from letterloom.reporting.reading import Baseline, RunRecord, Score
 
 PROTOCOLS = ("sliding", "blocks")  # the first that the whole was scored by: baselines know what came before, too
 LIMIT = "limit"
+NEAR = 0.03  # bits per character: so near its limit a model has learned what there is
 PICTURED = "Bits per character of the model, of baselines and, where it is known, of the limit"
 
 
@@ -47,10 +48,10 @@ def verdict(run: RunRecord, findings: Sequence[Finding]) -> str | None:
     if "overfitting" in found:
         best = run.curves.best
         sentences.append(f"Overfitted since step {best[0]:,}." if best else "Overfitted.")
-    if "undertraining" in found:
+    gap = math.inf if score.limit is None else score.bits - score.limit / math.log(2)
+    if "undertraining" in found and gap > NEAR:
         sentences.append("Undertrained: more steps would make it better.")
     if score.limit is not None:
-        gap = score.bits - score.limit / math.log(2)
         sentences.append(f"The gap to the limit of this text, which no model passes but by chance, is {gap:.4f} bits.")
     return " ".join(sentences)
 
@@ -64,9 +65,9 @@ def _place(model: Score, baselines: Sequence[Baseline]) -> str:
             "Not held against any baseline: `letterloom baselines` measures them, and `letterloom report` shows them."
         )
     if not better:
-        words = f"better than every baseline, {_named(worse[0])} the best of them."
+        words = f"better than each of the {len(worse)} baselines measured, {_named(worse[0])} the best of them."
     elif not worse:
-        words = f"worse than every baseline, {_named(better[-1])} the last of them."
+        words = f"worse than each of the {len(better)} baselines measured, {_named(better[-1])} the last of them."
     else:
         words = f"between {_named(better[-1])} and {_named(worse[0])}."
     low, high = model.interval or (model.bits, model.bits)

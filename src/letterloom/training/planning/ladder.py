@@ -73,10 +73,10 @@ def shape(rung: Rung, fixed: Mapping[str, int]) -> tuple[int, int]:
 
 
 def first_shape(fixed: Mapping[str, Any]) -> dict[str, int]:
-    """Width and heads before a size is chosen, around settings that were not checked yet."""
+    """Width and heads before a size is chosen, around settings that were not checked yet; nothing, around none."""
     numbers = {name: str(fixed[name]) for name in ("d_model", "n_heads") if name in fixed}
     positive = {name: int(number) for name, number in numbers.items() if number.isdecimal() and int(number)}
-    return dict(zip(("d_model", "n_heads"), shape(LADDER[RECIPE], positive), strict=True))
+    return dict(zip(("d_model", "n_heads"), shape(LADDER[RECIPE], positive), strict=True)) if positive else {}
 
 
 def dropout(epochs: float) -> float:
