@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, Token, UnknownOptionError
 
-from letterloom import texts
+from letterloom import texts, trained
 from letterloom.cli import app
 from letterloom.generation.defaults import MAX_NEW_TOKENS, TEMPERATURE
 
@@ -41,6 +41,11 @@ WholeNumber = Annotated[int, Parameter(converter=_whole_number)]
 Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Json = Annotated[bool, Parameter(name="--json", help="Print one JSON object.", negative=())]
 Unknown = Annotated[texts.Unknown, Parameter(help="What to do with characters the model does not know.")]
+Protocol = Annotated[trained.Protocol, Parameter(help="Windows that start cold, or 3/4 of the context kept.")]
+AnyProtocol = Annotated[
+    trained.AnyProtocol,
+    Parameter(help="Windows that start cold, 3/4 of the context kept, or that and learning from the text."),
+]
 Device = Annotated[str, Parameter(help="auto, cpu, mps, cuda or cuda:N.")]
 
 

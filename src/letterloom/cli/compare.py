@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from letterloom import api, texts, trained
-from letterloom.cli.arguments import Corpus, Device, Json, RunName
+from letterloom import api, texts
+from letterloom.cli.arguments import Corpus, Device, Json, Protocol, RunName
 from letterloom.cli.output import print_json, print_lines, print_table
 from letterloom.errors import ConfigError
 from letterloom.reporting.markup import plain
@@ -24,9 +24,7 @@ def compare(
             negative=(),
         ),
     ] = (),
-    protocol: Annotated[
-        trained.Protocol, Parameter(help="Windows that start cold, or 3/4 of the context kept.")
-    ] = "blocks",
+    protocol: Protocol = "blocks",
     split: Annotated[
         texts.Split | None, Parameter(help="Which part of the runs' own text, in place of a CORPUS [validation].")
     ] = None,

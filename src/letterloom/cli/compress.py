@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from letterloom import api, storage, trained
-from letterloom.cli.arguments import Json, RunName
+from letterloom import api, storage
+from letterloom.cli.arguments import AnyProtocol, Json, RunName
 from letterloom.cli.output import print_json, print_lines, progress
 from letterloom.compression.container import unpack
 from letterloom.errors import ConfigError, CorpusError
@@ -22,10 +22,7 @@ def compress(
     /,
     *,
     out: Out,
-    protocol: Annotated[
-        trained.AnyProtocol,
-        Parameter(help="Windows that start cold, 3/4 of the context kept, or that and learning from the text."),
-    ] = "blocks",
+    protocol: AnyProtocol = "blocks",
     json: Json = False,
 ) -> None:
     """Compress any file without loss; `decompress` needs the same run, on the same machine with the same packages."""

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from letterloom import api, texts, trained
-from letterloom.cli.arguments import Corpus, Device, Json, RunName, Unknown
+from letterloom import api, texts
+from letterloom.cli.arguments import AnyProtocol, Corpus, Device, Json, RunName, Unknown
 from letterloom.cli.output import evaluation_lines, print_json, print_lines
 
 
@@ -13,10 +13,7 @@ def evaluate(
     run: RunName,
     /,
     *corpus: Corpus,
-    protocol: Annotated[
-        trained.AnyProtocol,
-        Parameter(help="Windows that start cold, 3/4 of the context kept, or that and learning from the text."),
-    ] = "blocks",
+    protocol: AnyProtocol = "blocks",
     split: Annotated[
         texts.Split | None, Parameter(help="Which part of the run's own text, in place of a CORPUS [validation].")
     ] = None,

@@ -41,13 +41,13 @@ def _report_one(path: Path, json: bool) -> None:
     run = api.Run(path)
     renew_baselines(RunDirectory(path))
     findings = write_report(path)
-    places = _places(path)
+    places, verdict = _places(path), run.verdict
     if json:
-        told = {"verdict": run.verdict, **run.beside, "diagnosis": [finding.to_json() for finding in findings]}
+        told = {"verdict": verdict, **run.beside, "diagnosis": [finding.to_json() for finding in findings]}
         print_json({**places, **told})
         return
-    if run.verdict:
-        print(f"{textwrap.fill(run.verdict, WIDTH)}\n")
+    if verdict:
+        print(f"{textwrap.fill(verdict, WIDTH)}\n")
     for finding in findings:
         if finding.verdict == "found":
             print(f"{finding.failure}: {finding.reason} {finding.remedy}.\n")

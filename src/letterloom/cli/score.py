@@ -7,13 +7,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
 
 from letterloom import api, storage
-from letterloom.cli.arguments import Corpus, Device, Json, RunName, Unknown
+from letterloom.cli.arguments import Corpus, Device, Json, Protocol, RunName, Unknown
 from letterloom.cli.output import evaluation_lines, print_json, print_lines, print_table
 from letterloom.errors import ConfigError, CorpusError, LetterloomError
 from letterloom.text.documents import Document, printable
@@ -47,9 +47,7 @@ def score(
     text: Annotated[Corpus, Parameter(help="A file, or - for standard input, or else the text itself.")],
     /,
     *,
-    protocol: Annotated[
-        Literal["blocks", "sliding"], Parameter(help="Windows that start cold, or 3/4 of the context kept.")
-    ] = "blocks",
+    protocol: Protocol = "blocks",
     records: Annotated[
         bool, Parameter(help="Score each line as a record by itself; the most surprising come first.", negative=())
     ] = False,
