@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from letterloom.errors import NonFiniteError
-from letterloom.evaluation.loss import Evaluation, require_own, require_scorable, summary
+from letterloom.evaluation.loss import Evaluation, require_finite, require_own, require_scorable, summary
 from letterloom.model.transformer import Transformer
 from letterloom.model.window import stride_of, windows_of
 from letterloom.text.tokenizers import Tokenizer
@@ -87,8 +87,7 @@ class DynamicModel:
             logits = self.network(ids[None, :-1])[0, new - 1 :]  # (len(window) - new, V)
             nats = F.cross_entropy(logits.float(), ids[new:], reduction="none")
             scored = nats.detach().cpu().numpy().astype(np.float64)
-            if not np.isfinite(scored).all():
-                raise NonFiniteError("the model's loss is not finite: its weights are damaged or have diverged")
+            require_finite(scored)
             self._adam.zero_grad()
             nats.mean().backward()  # type: ignore[no-untyped-call]  # torch's
         self._adam.step()
