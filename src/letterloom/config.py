@@ -7,30 +7,15 @@ and flags are layers of one nested dict, merged left to right and validated once
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from types import NoneType
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from letterloom.errors import ConfigError, nearest
+from letterloom.errors import ConfigError
+from letterloom.sections import Section, validate
 
 NORM_EPS = 1e-5  # of every norm
 POSITION_BASE = 10_000.0  # of the wavelengths of sinusoidal and rotary positions
-
-
-class Section(BaseModel):
-    """Base of every part of the configuration: frozen, strict about keys and about NaN."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _absent(cls, values: Any) -> Any:
-        """TOML and flags have no null: "none" stands for it in a setting that may be absent."""
-        if not isinstance(values, Mapping):
-            return values
-        may_be = {name for name, field in cls.model_fields.items() if NoneType in get_args(field.annotation)}
-        return {key: None if key in may_be and value == "none" else value for key, value in values.items()}
 
 
 class ModelConfig(Section):
@@ -112,6 +97,9 @@ class TextConfig(Section):
     end_of_text: bool = Field(False, description="Put an end-of-text id after each document (always on with records).")
     train_fraction: float = Field(
         0.9, gt=0.0, lt=1.0, description="Share of the characters (or records) that trains; the rest validates."
+    )
+    train_share: float = Field(
+        1.0, gt=0.0, le=1.0, description="Share of the training split that is used, from its beginning on."
     )
     records_seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the order in which records are split.")
 
@@ -243,10 +231,7 @@ def build_config(*layers: Mapping[str, Any]) -> RunConfig:
             below = merged.setdefault(section, {})
             if isinstance(below, Mapping):  # what is no section stays in place, to be refused
                 merged[section] = {**below, **values} if isinstance(values, Mapping) else values
-    try:
-        return RunConfig.model_validate(merged)
-    except ValidationError as error:
-        raise ConfigError("; ".join(_explain(e) for e in error.errors())) from None
+    return validate(RunConfig, merged)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -270,26 +255,3 @@ def to_toml(config: RunConfig) -> str:
     sections = config.model_dump(mode="json")
     told = {s: {k: "none" if v is None else v for k, v in values.items()} for s, values in sections.items()}
     return tomlkit.dumps(told)
-
-
-_REASONS = {  # in the words of a user, what pydantic tells in its own
-    "model_type": "should be a section of settings",
-    "string_pattern_mismatch": "should be auto, cpu, mps, cuda or cuda:N",  # the device is the only one with a pattern
-    "too_short": "should have at least one entry",
-}
-
-
-def _explain(error: Mapping[str, Any]) -> str:
-    """One pydantic error as one line that names the setting, its value and what is allowed."""
-    place = [str(part) for part in error["loc"]]
-    name = ".".join(place) or "the configuration"
-    if error["type"] == "extra_forbidden":
-        section: Any = RunConfig
-        for part in place[:-1]:
-            section = section.model_fields[part].annotation
-        return f"unknown setting {name!r}{nearest(place[-1], list(section.model_fields))}"
-    told = error["msg"].removeprefix("Value error, ").replace("Input should", "should")
-    reason = _REASONS.get(error["type"], told)
-    if isinstance(error["input"], (Mapping, BaseModel)):
-        return f"{name}: {reason}"
-    return f"{name} = {error['input']!r}: {reason}"

@@ -1,0 +1,61 @@
+"""What settings are made of: frozen models, validated on construction, and what is wrong with them in one line."""
+
+from collections.abc import Mapping
+from types import NoneType
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from letterloom.errors import ConfigError, nearest
+
+
+class Section(BaseModel):
+    """Base of every part of the configuration: frozen, strict about keys and about NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _absent(cls, values: Any) -> Any:
+        """TOML and flags have no null: "none" stands for it in a setting that may be absent."""
+        if not isinstance(values, Mapping):
+            return values
+        may_be = {name for name, field in cls.model_fields.items() if NoneType in get_args(field.annotation)}
+        return {key: None if key in may_be and value == "none" else value for key, value in values.items()}
+
+
+_Section = TypeVar("_Section", bound=Section)
+
+
+def validate(kind: type[_Section], values: Mapping[str, Any]) -> _Section:
+    """The settings that nested values say.
+
+    Raises:
+        ConfigError: a key is unknown (the nearest known one is named) or a value is out of range.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(e, kind) for e in error.errors())) from None
+
+
+_REASONS = {  # in the words of a user, what pydantic tells in its own
+    "model_type": "should be a section of settings",
+    "string_pattern_mismatch": "should be auto, cpu, mps, cuda or cuda:N",  # the device is the only one with a pattern
+    "too_short": "should have at least one entry",
+}
+
+
+def _explain(error: Mapping[str, Any], section: Any) -> str:
+    """One pydantic error as one line that names the setting, its value and what is allowed."""
+    place = [str(part) for part in error["loc"]]
+    name = ".".join(place) or "the configuration"
+    if error["type"] == "extra_forbidden":
+        for part in place[:-1]:
+            section = section.model_fields[part].annotation
+        return f"unknown setting {name!r}{nearest(place[-1], list(section.model_fields))}"
+    told = error["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    reason = _REASONS.get(error["type"], told)
+    if isinstance(error["input"], (Mapping, BaseModel)):
+        return f"{name}: {reason}"
+    return f"{name} = {error['input']!r}: {reason}"
