@@ -50,6 +50,10 @@ class ResourceError(LetterloomError):
     exit_code = 5
 
 
+class DiskFullError(ResourceError):
+    """There is no space left to write; whatever is tried next would fail too."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Words to put after a name that is unknown: the one that may have been meant, if any comes close."""
     matches = difflib.get_close_matches(name, known, n=1)

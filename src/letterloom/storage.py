@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
-from letterloom.errors import DataMismatchError, LockedError, ResourceError, RunError
+from letterloom.errors import DataMismatchError, DiskFullError, LockedError, RunError
 
 MANIFEST = "MANIFEST.json"
 FORMAT_VERSION = 1
@@ -31,7 +31,7 @@ def write_file(path: Path, data: bytes | str) -> None:
     """Replace `path` with `data` (text as UTF-8), durably; readers see the old file or the new one.
 
     Raises:
-        ResourceError, RunError: the disk is full, or the folder cannot be written.
+        DiskFullError, RunError: the disk is full, or the folder cannot be written.
     """
     with _disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def new_folder(path: Path, **manifest: Any) -> Iterator[FolderWriter]:
     An older folder of that name is replaced. `manifest` is stored with the file list.
 
     Raises:
-        ResourceError: the disk is full; nothing is left behind, an older folder is untouched.
+        DiskFullError: the disk is full; nothing is left behind, an older folder is untouched.
         RunError: the parent cannot be written.
     """
     with _disk_errors(path):
@@ -296,5 +296,5 @@ def _disk_errors(path: Path) -> Iterator[None]:
         if error.errno in _FULL:
             folder = next(parent for parent in path.absolute().parents if parent.exists())
             told = f"no space left to write {path} ({shutil.disk_usage(folder).free:,} bytes free); free some"
-            raise ResourceError(f"{told} and start again, what was saved before is intact") from None
+            raise DiskFullError(f"{told} and start again, what was saved before is intact") from None
         raise RunError(f"cannot write {path}: {error.strerror or error}; check the path and its permissions") from None
