@@ -191,6 +191,26 @@ def test_bytes_are_split_at_the_same_character_as_characters(text: str, fraction
         assert split["train"]["ids"] + split["validation"]["ids"] == corpus.description["ids"]
 
 
+@pytest.mark.parametrize("kind", ["characters", "bytes"])
+def test_a_share_of_the_training_split_leaves_the_rest_of_the_split_alone(tmp_path: Path, kind: str) -> None:
+    path = written(tmp_path / "text.txt", "αβγδεζηθικ" * 10)
+    whole, half = (open_corpus(config(path, tokenizer=kind, train_share=share)) for share in (1.0, 0.5))
+    assert texts(half) == ("αβγδεζηθικ" * 4 + "αβγδε", texts(whole)[1])
+    assert half.description["split"]["train"] == {"characters": 45, "ids": len(half.train)}
+    assert half.description["split"]["validation"] == whole.description["split"]["validation"]
+    with pytest.raises(CorpusError, match=r"train_share 0\.01 leaves none of 90 characters to train"):
+        open_corpus(config(path, tokenizer=kind, train_share=0.01))
+
+
+def test_a_share_of_records_ends_with_one(tmp_path: Path) -> None:
+    path = written(tmp_path / "names.txt", "\n".join(f"name {number}" for number in range(20)))
+    whole, half = (open_corpus(config(path, records="lines", train_share=share)) for share in (1.0, 0.5))
+    assert np.array_equal(half.train, whole.train[: len(half.train)])
+    assert half.train[-1] == half.tokenizer.end_of_text_id
+    assert half.description["split"]["train"]["records"] == 9
+    assert np.array_equal(half.validation, whole.validation)
+
+
 def test_end_of_text_follows_each_document_and_goes_with_it_into_its_split(tmp_path: Path) -> None:
     first, second = written(tmp_path / "a", "aaaa"), written(tmp_path / "b", "bbbb")
     corpus = open_corpus(config(first, second, end_of_text=True, train_fraction=0.5))

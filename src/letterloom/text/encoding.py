@@ -72,7 +72,7 @@ def open_corpus(
     """Open the text of a run; encode it first, unless that was done before.
 
     The first `int(train_fraction * n)` of its n characters train, the rest validates; with records, the first
-    `int(train_fraction * n)` of n shuffled records. A given `tokenizer` (a trained model's) is used as it is; without
+    `int(train_fraction * n)` of n shuffled records. Of what trains, the share `train_share` is used. A given `tokenizer` (a trained model's) is used as it is; without
     one, the vocabulary is that of the text. The text is checked against `expected`, a run's description, if given.
 
     Raises:
@@ -91,12 +91,15 @@ def open_corpus(
     if not 0 < cut < n:
         split = f"train_fraction {config.train_fraction} leaves {cut:,} to train and {n - cut:,} to validate"
         raise CorpusError(f"{_name(config)} has {n:,} {unit}; {split}: give more text or another fraction")
-    first = _position(ids, cut, marks)
-    train, validation = ids[: first + in_records], ids[first:]
-    shares = {"train": {unit: cut, "ids": len(train)}, "validation": {unit: n - cut, "ids": len(validation)}}
+    used = int(config.train_share * cut)
+    if not used:
+        raise CorpusError(f"train_share {config.train_share} leaves none of {cut:,} {unit} to train; give a larger one")
+    train = ids[: _position(ids, used, marks) + in_records]
+    validation = ids[_position(ids, cut, marks) :]
+    shares = {"train": {unit: used, "ids": len(train)}, "validation": {unit: n - cut, "ids": len(validation)}}
     if in_records:
-        shares["train"]["characters"] = _count(train, characters)
-        shares["validation"]["characters"] = description["characters"] - shares["train"]["characters"]
+        for share, part in (("train", train), ("validation", validation)):
+            shares[share]["characters"] = _count(part, characters)
     description["split"] = shares
     if not in_records and tokenizer.end_of_text_id is None and unknown == "error":
         name, *others = description["corpus"]
