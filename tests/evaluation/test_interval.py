@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.signal import lfilter
 
-from letterloom.evaluation.interval import block_bootstrap
+from letterloom.evaluation.interval import block_bootstrap, parts_interval, parts_of
 
 MEAN = 2.0
 STUDENT = stats.t.ppf(0.975, 19)  # of 20 blocks
@@ -117,3 +117,15 @@ def test_nearly_constant_data_neither_crash_nor_warn(changed: list[tuple[int, fl
     assert low <= high
     assert low <= nats.mean() * (1 + 1e-9)
     assert high >= nats.mean() * (1 - 1e-9)
+
+
+def test_blocks_of_a_text_tell_its_interval() -> None:
+    rng = np.random.default_rng(3)
+    nats, weights = rng.exponential(size=5_003), (rng.random(5_003) < 0.9).astype(float)
+    parts = parts_of(nats, weights)
+    assert parts is not None
+    totals, sizes = parts
+    assert (len(totals), sizes.sum()) == (20, weights.sum())
+    assert math.isclose(totals.sum(), nats.sum())
+    assert totals[3] == nats[750:1000].sum()  # of 20 stretches of 5,003 ids the fourth
+    assert parts_interval(totals, sizes) == block_bootstrap(nats, weights)

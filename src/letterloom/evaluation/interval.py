@@ -26,10 +26,22 @@ def block_bootstrap(nats: NDArray[np.float64], weights: NDArray[np.float64]) -> 
     Returns:
         (low, high) in nats per character; None for fewer than 1,000 ids, of which there are no 20 blocks.
     """
+    parts = parts_of(nats, weights)
+    return parts and parts_interval(*parts)
+
+
+def parts_of(
+    nats: NDArray[np.float64], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Nats and characters of each of the 20 blocks, as `block_bootstrap` cuts them; None for fewer than 1,000 ids."""
     if len(nats) < BLOCKS * SHORTEST_BLOCK:
         return None
     starts = np.arange(BLOCKS) * len(nats) // BLOCKS
-    totals, sizes = np.add.reduceat(nats, starts), np.add.reduceat(weights, starts)
+    return np.add.reduceat(nats, starts), np.add.reduceat(weights, starts)
+
+
+def parts_interval(totals: NDArray[np.float64], sizes: NDArray[np.float64]) -> tuple[float, float]:
+    """What `block_bootstrap` gives for a text of which the nats and the characters of its blocks are known."""
     mean = float(totals.sum() / sizes.sum())
     if np.allclose(totals, mean * sizes, rtol=1e-9, atol=1e-9):  # all blocks say the same; BCa would divide 0 by 0
         return mean, mean

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from letterloom.errors import ConfigError, CorpusError, DataMismatchError, NonFiniteError
-from letterloom.evaluation.interval import block_bootstrap
+from letterloom.evaluation.interval import parts_interval, parts_of
 from letterloom.model.inference import predict
 from letterloom.model.transformer import Transformer
 from letterloom.model.window import stride_of
@@ -33,13 +33,14 @@ class Evaluation:
     """
 
     nats_per_character: float
-    interval: tuple[float, float] | None  # 95 %, nats per character; see `block_bootstrap` for when it is absent
+    interval: tuple[float, float] | None  # 95 %, nats per character; see `parts_of` for when it is absent
     characters: int
     protocol: str
     context_length: int
     seconds: float
     limit: float | None = None  # nats per character
     learning_rate: float | None = None  # of protocol `dynamic`, see `evaluation.dynamic`
+    parts: tuple[tuple[float, int], ...] = ()  # nats and characters of consecutive stretches, where there are intervals
 
     @property
     def bits_per_character(self) -> float:
@@ -109,7 +110,8 @@ def summary(
     characters = int(begins_character.sum())
     if not characters:
         raise CorpusError(f"no character begins in the {len(ids)} ids scored; give a text of at least 2 characters")
-    interval = block_bootstrap(nats, begins_character)
+    parts = parts_of(nats, begins_character)
+    interval = parts and parts_interval(*parts)
     return Evaluation(
         nats_per_character=float(nats.sum()) / characters,
         interval=interval and (max(0.0, interval[0]), interval[1]),  # a loss is never negative
@@ -117,6 +119,7 @@ def summary(
         protocol=protocol,
         context_length=context_length,
         seconds=time.perf_counter() - began,
+        parts=tuple((float(nats), int(size)) for nats, size in zip(*parts, strict=True)) if parts else (),
     )
 
 

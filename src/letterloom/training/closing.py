@@ -125,7 +125,7 @@ def finish(run: RunDirectory, config: RunConfig, corpus: Corpus, seconds: float)
     if most is None:  # a limit is known of the whole
         held_out = [replace(result, limit=corpus.limit) for result in held_out]
     scores = {
-        split: {result.protocol: result.to_json() for result in results}
+        split: {result.protocol: result.to_json() | {"parts": result.parts} for result in results}
         for split, results in (("validation", held_out), ("training", [seen]))
     }
     storage.write_json(run.evaluation_file, scores)
