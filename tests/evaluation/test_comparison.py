@@ -5,22 +5,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
 from letterloom.config import ModelConfig, RunConfig, build_config
 from letterloom.errors import ConfigError, DataMismatchError, NonFiniteError
 from letterloom.evaluation.comparison import (
-    SEED_NOISE,
     Difference,
     Scored,
     differing_settings,
     require_same_text,
     require_seeds,
     score_characters,
-    seeds_needed,
 )
 from letterloom.evaluation.loss import evaluate, surprisal
 from letterloom.model.transformer import Transformer
@@ -128,30 +124,6 @@ class TestSeeds:
     def test_seeds_without_noise_have_no_interval(self) -> None:
         found = Difference(seeds(1.5, 1.5), seeds(1.4, 1.4), "blocks")
         assert (found.interval, found.shown, found.seed_noise) == (None, False, 0.0)
-
-    @pytest.mark.parametrize(("effect", "n"), [(0.5, 64), (0.8, 26), (1.0, 17)])
-    def test_the_number_needed_is_that_of_the_tables(self, effect: float, n: int) -> None:
-        """Cohen 1988, table 2.4.1: two-sided 5 %, power 0.80."""
-        assert seeds_needed(effect * 0.003, 0.003) == seeds_needed(-effect * 0.003, 0.003) == n
-
-    def test_the_number_needed_by_trying(self) -> None:
-        """0.005 nats by the noise between seeds that was measured: experiments drawn, and tested by scipy."""
-        n = seeds_needed(0.005, SEED_NOISE)
-        assert n == 6
-        draws = np.random.default_rng(0).normal(0, SEED_NOISE, size=(2, 20_000, n))
-        draws[1] += 0.005
-        assert (stats.ttest_ind(*draws, axis=-1).pvalue < 0.05).mean() >= 0.79
-        assert (stats.ttest_ind(*draws[..., 1:], axis=-1).pvalue < 0.05).mean() < 0.80
-
-    @given(st.floats(1e-9, 10), st.floats(0, 1))
-    def test_any_difference_has_a_number(self, difference: float, noise: float) -> None:
-        n = seeds_needed(difference, noise)
-        assert n is not None
-        assert n >= 2
-        assert (seeds_needed(difference / 2, noise) or 0) >= n
-
-    def test_no_difference_has_none(self) -> None:
-        assert seeds_needed(0.0, 0.003) is None
 
     def test_one_run_against_several_is_refused(self) -> None:
         one, two = [("a", config(seed=0))], [("b", config(seed=0)), ("c", config(seed=1))]

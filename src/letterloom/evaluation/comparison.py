@@ -16,14 +16,11 @@ from letterloom.config import RunConfig
 from letterloom.errors import ConfigError, DataMismatchError, NonFiniteError
 from letterloom.evaluation.interval import block_bootstrap
 from letterloom.evaluation.loss import surprisal
+from letterloom.evaluation.seeds import SEED_NOISE, seeds_needed
 from letterloom.model.transformer import Transformer
 from letterloom.text.tokenizers import Tokenizer
 
 SEED = "training.seed"
-SEED_NOISE = 0.0027  # nats per character: sd between seeds of a 10.7 M-parameter model of Tiny Shakespeare
-POWER = 0.8  # share of experiments in which the difference, where there is one, is found (Cohen 1988)
-LARGEST_EFFECT = 30.0  # in units of the noise; more takes two seeds as well, and scipy's tails would overflow
-MOST_SEEDS = 10_000  # from which on they are counted in ten thousands
 log = logging.getLogger("letterloom")
 
 
@@ -122,28 +119,6 @@ class Difference:
             "protocol": self.protocol,
             "settings": {name: list(values) for name, values in self.settings.items()},
         }
-
-
-def seeds_needed(difference: float, noise: float) -> int | None:
-    """Seeds of each of two configurations that show a difference in 4 of 5 experiments, by a t test at 5 %.
-
-    Args:
-        difference: Of their means, nats per character.
-        noise: Standard deviation between seeds of one configuration, nats per character.
-
-    Returns:
-        At least 2, the smallest number of that power (noncentral t; Cohen 1988, chapter 2); None for no difference.
-    """
-    if not difference:
-        return None
-    effect = min(abs(difference) / noise, LARGEST_EFFECT) if noise else LARGEST_EFFECT
-    needed = 2 * ((stats.norm.ppf(0.975) + stats.norm.ppf(POWER)) / effect) ** 2  # too few, by one or two
-    if needed > MOST_SEEDS:
-        return MOST_SEEDS * math.ceil(needed / MOST_SEEDS)
-    n = max(2, math.ceil(needed))
-    while stats.nct.sf(stats.t.ppf(0.975, 2 * n - 2), 2 * n - 2, effect * math.sqrt(n / 2)) < POWER:
-        n += 1
-    return n
 
 
 def score_characters(
