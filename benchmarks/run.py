@@ -19,6 +19,7 @@ from generation import measure_generation
 from letterloom.runs.environment import describe_environment
 from measurement import Measurement
 from startup import measure_startup
+from study_report import measure_study_report
 from training import measure_training
 
 BENCHMARKS = {
@@ -28,6 +29,7 @@ BENCHMARKS = {
     "checkpoint": measure_checkpoint,
     "encoding": measure_encoding,
     "memory": measure_memory,
+    "studies": measure_study_report,
 }
 
 

@@ -4,13 +4,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from letterloom.api import Model, Run, compare, load, resume, train
+    from letterloom.study import Study, run_study
 
 __version__ = "0.1.0"
-__all__ = ["Model", "Run", "compare", "load", "resume", "train"]
+__all__ = ["Model", "Run", "Study", "compare", "load", "resume", "run_study", "train"]
 
 
 def __getattr__(name: str) -> Any:
     """Import the Python face only when it is used: it brings torch, which takes seconds."""
+    if name in ("Study", "run_study"):
+        from letterloom import study
+
+        return getattr(study, name)
     if name in __all__:
         from letterloom import api
 

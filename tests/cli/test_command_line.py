@@ -18,8 +18,9 @@ from letterloom.errors import LetterloomError
 
 COMMANDS = [
     *("train", "resume", "generate", "repl", "evaluate", "compare", "score", "compress", "decompress", "verify"),
-    *("report", "profile", "baselines", "inspect", "corpora", "recipes"),
+    *("report", "profile", "baselines", "inspect", "corpora", "recipes", "study"),
 ]
+STUDY_COMMANDS = ["run", "resume", "status", "report", "list"]
 HEAVY = {"torch", "scipy", "matplotlib", "numpy", "jinja2", "requests"}
 
 
@@ -33,7 +34,15 @@ def process(*arguments: str, **options: Any) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        *([command, "--help"] for command in COMMANDS),
+        *(["study", command, "--help"] for command in STUDY_COMMANDS),
+    ],
+    ids=" ".join,
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     script = (
         "import sys; from letterloom.cli import main; code = main(sys.argv[1:]); print(*sys.modules); sys.exit(code)"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from letterloom.reporting.markup import code, duration, fence, metric, plain, rows
+from letterloom.reporting.markup import code, duration, fence, metric, plain, prose, rows
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 HOSTILE = st.text(alphabet=st.sampled_from("`|\\<>&*_[]()!#\n\t -~$ax")) | st.text()
@@ -29,6 +29,18 @@ def test_code_in_a_table_is_one_cell_with_the_text(text: str) -> None:
     assert span.type == "code_inline"
     line = " ".join(shown.splitlines())
     assert span.content == (line if line.strip() else '""')
+
+
+@given(HOSTILE | st.from_regex(r"[0-9+=.)-]{1,4} a", fullmatch=True))
+def test_a_sentence_is_one_paragraph_with_its_words(text: str) -> None:
+    shown = plain(text)
+    inline = [
+        token for token in MARKDOWN.parse(prose(shown)) if token.type not in ("paragraph_open", "paragraph_close")
+    ]
+    children = [child for token in inline for child in token.children or []]
+    assert {child.type for child in children} <= {"text"}
+    assert "".join(child.content for child in children) == " ".join(shown.split())
+    assert len(inline) == (1 if shown.split() else 0)
 
 
 @pytest.mark.parametrize(

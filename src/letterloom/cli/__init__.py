@@ -41,6 +41,14 @@ _COMMANDS = {  # name: (what it does, what it takes, an example)
     "recipes": ("List the recipes: complete settings by name.", "", ""),
 }
 
+_STUDY = {  # commands of `letterloom study`
+    "run": ("Run a study: every arm by every seed, statistics, a report.", "STUDY|FILE", "positions --workers 2"),
+    "resume": ("Go on with a study where it was.", "STUDY", "positions"),
+    "status": ("Tell what has become of each run of a study.", "STUDY", "positions"),
+    "report": ("Write the report of a study from what is finished.", "STUDY", "positions --json"),
+    "list": ("List the studies that come with Letterloom.", "", ""),
+}
+
 app = App(
     name="letterloom",
     help="Train, measure and ship character-level language models from your own text.\n\n"
@@ -52,15 +60,33 @@ app = App(
     version_flags=["--version", "-v"],
     suppress_keyboard_interrupt=False,
 )
-for _place, (_name, (_help, _takes, _example)) in enumerate(_COMMANDS.items()):
-    app.command(
-        f"letterloom.cli.{_name}:{_name}",
-        name=_name,
-        help=f"{_help}\n\nExample: letterloom {_name} {_example}",
-        usage=f"Usage: letterloom {_name} {_takes} [OPTIONS]".replace("  ", " "),
+_studies = App(
+    name="study",
+    help="Answer a question about models by many runs, with statistics.\n\nExample: letterloom study run positions",
+    usage="Usage: letterloom study COMMAND",
+    version_flags=[],
+    sort_key=len(_COMMANDS),
+)
+
+
+def _register(parent: App, name: str, place: int, function: str, words: tuple[str, str, str]) -> None:
+    about, takes, example = words
+    command = " ".join(["letterloom", *parent.name[: parent is not app], name])
+    parent.command(
+        f"letterloom.cli.{function}",
+        name=name,
+        help=f"{about}\n\nExample: {command} {example}",
+        usage=f"Usage: {command} {takes} [OPTIONS]".replace("  ", " "),
         version_flags=[],
-        sort_key=_place,
+        sort_key=place,
     )
+
+
+for _place, (_name, _words) in enumerate(_COMMANDS.items()):
+    _register(app, _name, _place, f"{_name}:{_name}", _words)
+for _place, (_name, _words) in enumerate(_STUDY.items()):
+    _register(_studies, _name, _place, f"study:{'list_studies' if _name == 'list' else _name}", _words)
+app.command(_studies)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

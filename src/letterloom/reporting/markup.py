@@ -75,5 +75,11 @@ def code(text: str) -> str:
     return f"{marks}{space}{line}{space}{marks}" if line.strip() else '`""`'
 
 
+def prose(text: str) -> str:
+    """A sentence that Markdown shows as it is, whatever names are in it (CommonMark, section 2.4)."""
+    line = re.sub(r"[\\`*_\[\]<>|~&#$!]", r"\\\g<0>", " ".join(text.split()))
+    return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", line)  # or it would begin a list, or underline a heading
+
+
 def _longest_run(text: str) -> int:
     return max(map(len, re.findall("`+", text)), default=0)

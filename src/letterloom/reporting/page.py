@@ -3,24 +3,29 @@
 import re
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from letterloom.reporting import markup
 from letterloom.reporting.curves import COLOURS
 
 
-def render(template: str, content: dict[str, Any]) -> str:
-    """Fill a template, named as it lies below this folder; HTML escapes every value, Markdown puts it into code."""
+def render(template: str, content: dict[str, Any], room: str = "letterloom.reporting") -> str:
+    """Fill a template, named as it lies below the folder of `room`; it may extend those that lie below this one.
+
+    HTML escapes every value, Markdown puts it into code.
+    """
     environment = Environment(
-        loader=PackageLoader("letterloom.reporting", ""),
+        loader=ChoiceLoader([PackageLoader(package, "") for package in (room, "letterloom.reporting")]),
         autoescape=template.endswith(".html.jinja"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {name: getattr(markup, name) for name in ("plain", "metric", "duration", "fence", "code")}
+    environment.filters |= {
+        name: getattr(markup, name) for name in ("plain", "metric", "duration", "fence", "code", "prose")
+    }
     environment.filters["ticks"] = _ticks
     return environment.get_template(template).render(content)
 

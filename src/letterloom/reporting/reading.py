@@ -11,6 +11,7 @@ from letterloom import accounting
 from letterloom.config import RunConfig
 from letterloom.errors import DataMismatchError, RunError
 from letterloom.reporting.curves import Curves, read_curves
+from letterloom.reporting.finetuned import Finetuned, read_finetuned
 from letterloom.runs.directory import RunDirectory, damage, is_run
 from letterloom.text.tokenizers import Tokenizer
 
@@ -29,6 +30,7 @@ class Score:
     context_length: int
     seconds: float
     limit: float | None = None  # nats per character of the process that drew the same text, where that is known
+    parts: tuple[tuple[float, int], ...] = ()  # nats and characters of consecutive stretches, where they were kept
 
     @property
     def bits(self) -> float:
@@ -91,6 +93,7 @@ class RunRecord:
     remarks: tuple[str, ...]  # on them
     copying: dict[str, Any] | None  # as `evaluation.copying.Copying.to_json` has it
     held_out: str | None  # None where the run has lost it
+    finetuned: Finetuned | None  # None of a run from scratch
 
     @property
     def name(self) -> str:
@@ -166,6 +169,8 @@ def read_run(path: Path) -> RunRecord:
         )
     with _damage_in(run.copying_file):
         copying = _copying(run.copying())
+    with _damage_in(run.finetuning_file):
+        finetuned = read_finetuned(run.finetuning())
     tokenizer, corpus = run.tokenizer(), run.corpus()
     with _damage_in(run.path / "corpus.json"):
         blind_nats = math.log(tokenizer.vocab_size) * _ids_per_character(tokenizer, corpus)
@@ -186,6 +191,7 @@ def read_run(path: Path) -> RunRecord:
         remarks=remarks,
         copying=copying,
         held_out=run.held_out(),
+        finetuned=finetuned,
     )
 
 
@@ -242,6 +248,7 @@ def _scores(evaluation: dict[str, Any]) -> Iterator[Score]:
                 context_length=int(score["context_length"]),
                 seconds=float(score["seconds"]),
                 limit=None if "limit" not in score else float(score["limit"]),
+                parts=tuple((float(nats), int(size)) for nats, size in score.get("parts", ())),
             )
 
 

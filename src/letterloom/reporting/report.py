@@ -75,6 +75,7 @@ def _content(run: RunRecord, findings: tuple[Finding, ...]) -> dict[str, Any]:
         "baselines": run.baselines,
         "remarks": run.remarks,
         "copied": _copied(run),
+        "finetuned": run.finetuned,
         "findings": findings,
         "final_step": run.final_step,
         "final_model": "the finished model" if run.final_step == run.finished_step else "the newest sample",

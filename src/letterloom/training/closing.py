@@ -128,10 +128,10 @@ def finish(run: RunDirectory, config: RunConfig, corpus: Corpus, seconds: float)
         split: {result.protocol: result.to_json() | {"parts": result.parts} for result in results}
         for split, results in (("validation", held_out), ("training", [seen]))
     }
-    storage.write_json(run.evaluation_file, scores)
     write_samples(run, model, tokenizer, config.training, checkpoint.step)
     minutes = config.training.max_minutes
     _hold_against_others(run, corpus, seconds if minutes is None else 60 * minutes)
+    storage.write_json(run.evaluation_file, scores)  # from here on the run counts as finished
     write_report(run.path)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from letterloom import accounting
 from letterloom.config import RunConfig
-from letterloom.errors import ConfigError, CorpusError, ResourceError
+from letterloom.errors import ConfigError, CorpusError, DiskFullError
 from letterloom.reporting.profile.figures import planned_steps
 from letterloom.runs.directory import RunDirectory
 from letterloom.text.batches import require_length, steps_per_epoch
@@ -24,7 +24,8 @@ def require_all(run: RunDirectory, corpus: Corpus, config: RunConfig, ranks: Ran
     Raises:
         CorpusError: a split is too short.
         ConfigError: samples are to start with a character that the text does not have.
-        ResourceError: the model does not fit the memory, or its checkpoints the disk.
+        ResourceError: the model does not fit the memory.
+        DiskFullError: its checkpoints do not fit the disk.
     """
     training, vocab_size = config.training, corpus.tokenizer.vocab_size
     require_texts(corpus, config, config.model.context_length)
@@ -39,7 +40,7 @@ def require_all(run: RunDirectory, corpus: Corpus, config: RunConfig, ranks: Ran
     existing = next(folder for folder in (run.path, *run.path.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:
-        raise ResourceError(
+        raise DiskFullError(
             f"{run.path}: {free:,} bytes are free and its checkpoints need about {needed:,}; free some, choose "
             "another --out, or make the model smaller"
         )

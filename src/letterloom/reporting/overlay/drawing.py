@@ -93,14 +93,14 @@ def _draw_arm(axes: Axes, arm: Arm, number: int, by_step: bool, top: float) -> N
     colour, line = RUN_COLOURS[number % len(RUN_COLOURS)], LINES[number // len(RUN_COLOURS) % len(LINES)]
     for run in arm.runs:
         losses = running_mean(run.curves.losses, max(1, len(run.curves.losses) // SMOOTHING))
-        axes.plot(_places(run.curves, run.curves.steps, by_step), losses, color=colour, linewidth=0.8, alpha=0.6)
-    steps, losses = _shared_validations(arm)
+        axes.plot(places_of(run.curves, run.curves.steps, by_step), losses, color=colour, linewidth=0.8, alpha=0.6)
+    steps, losses = shared_validations(arm)
     label = _label(arm)
     if not len(steps):
         label += " (not validated yet)"
     elif not (losses.mean(axis=0) <= top).any():
         label += " (above the picture)"
-    places = _places(arm.runs[0].curves, steps, by_step)
+    places = places_of(arm.runs[0].curves, steps, by_step)
     marker = MARKERS[number % len(MARKERS)]
     axes.plot(places, losses.mean(axis=0), color=colour, linestyle=line, marker=marker, markersize=4, label=label)
     if len(arm.runs) > 1:
@@ -114,14 +114,15 @@ def _label(arm: Arm) -> str:
     return f"{' ' * shown.startswith('_')}{shown}".replace("$", r"\$")
 
 
-def _shared_validations(arm: Arm) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def shared_validations(arm: Arm) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The steps after which every run of an arm was validated, (N,), and the nats per character, (runs, N)."""
     by_step = [dict(zip(run.curves.validation_steps, run.curves.validation_losses, strict=True)) for run in arm.runs]
     steps = sorted(set.intersection(*map(set, by_step)))
     return np.array(steps), np.array([[losses[step] for step in steps] for losses in by_step])
 
 
-def _places(curves: Curves, steps: NDArray[np.float64], by_step: bool) -> NDArray[np.float64]:
+def places_of(curves: Curves, steps: NDArray[np.float64], by_step: bool) -> NDArray[np.float64]:
+    """Where steps lie on the axis: at themselves, or at the characters read until then."""
     return steps if by_step else steps * (curves.characters_per_step or 0.0)
 
 

@@ -1,0 +1,67 @@
+"""Begin a study, or go on with it: its file becomes a plan, and what has changed since the last time is told."""
+
+import logging
+from pathlib import Path
+
+import tomlkit
+
+from letterloom import storage
+from letterloom.errors import RunError
+from letterloom.studies.arms import Arm, plan_arms
+from letterloom.studies.design import Design, parse_design, read_source
+from letterloom.studies.directory import StudyDirectory
+from letterloom.studies.trials import require_optuna
+from letterloom.text.corpora import open_source
+
+log = logging.getLogger("letterloom")
+
+
+def begin(name: str, out: Path | None = None) -> StudyDirectory:
+    """Plan the study of that name, or in that file, in the folder `out`; by default in `studies`, by its name.
+
+    The folder of a study that was begun is taken as it is. Else every arm is made and checked before anything is
+    written; where the folder has the study already, the new plan takes the old one's place: finished runs that it names
+    too are kept, the others are left where they are.
+
+    Raises:
+        ConfigError, CorpusError: the study file, an arm or the text is at fault.
+        RunError: `out` holds something else.
+        ResourceError: it needs Optuna, which is not installed.
+    """
+    if (Path(name) / "plan.json").is_file() and out is None:
+        return StudyDirectory(Path(name))
+    source = read_source(name)
+    design = parse_design(source, name)
+    if design.design in ("random", "search") or design.stop_worse is not None:
+        require_optuna()
+    arms = plan_arms(design)
+    study = StudyDirectory(out or Path("studies") / Path(name).stem)
+    if study.path.is_file() or (study.path.is_dir() and any(study.path.iterdir()) and not study.plan_file.exists()):
+        raise RunError(f"{study.path} holds something else than a study; choose another --out")
+    document = tomlkit.parse(source)
+    document["corpus"] = list(open_source(design.corpus).corpus)  # so that it is found from any folder
+    with storage.lock(study.path / ".lock", f"the study {study.path}", wait_seconds=10.0):
+        if study.plan_file.exists():
+            if _search(study.design()) != _search(design):
+                study.forget_added()  # what was drawn for other factors tells nothing about these
+            _tell_changes(study, arms)
+        study.write_plan(tomlkit.dumps(document), arms)
+    return study
+
+
+def _search(design: Design) -> Design:
+    """What the arms of a search come from, and are judged by."""
+    return design.model_copy(update={"question": "", "corpus": (), "trials": 1, "confirm": 1})
+
+
+def _tell_changes(study: StudyDirectory, arms: tuple[Arm, ...]) -> None:
+    before = {run.name for run in study.runs()}
+    now = {run.name for arm in arms for run in arm.runs} | {run.name for arm in study.added_arms() for run in arm.runs}
+    if before != now:
+        kept = sum(study.is_finished(name) for name in now)
+        log.warning(
+            "the study has changed: %d of its runs are new, %d are asked for no more, %d finished ones are kept",
+            len(now - before),
+            len(before - now),
+            kept,
+        )

@@ -1,0 +1,216 @@
+"""A study file: what is compared with what, by how many seeds, at which cost. Frozen, validated on construction.
+
+question = "Which positions are best at this size?"
+corpus = ["shakespeare"]
+recipe = "gpt2-char"
+seeds = [0, 1, 2]
+budget.steps = 400
+factors.model.positions = ["learned", "rotary", "none"]
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from letterloom.config import RunConfig
+from letterloom.errors import ConfigError, nearest
+from letterloom.sections import Section, validate
+
+BASELINE = "baseline"  # the arm of a one-at-a-time study in which no factor is changed
+
+
+class Budget(Section):
+    """What a run of any arm may cost, by one of these; none: what recipe and settings say."""
+
+    steps: int | None = Field(None, ge=1, le=10**12, description="Updates.")
+    characters: int | None = Field(None, ge=1, le=10**15, description="Characters trained on, repetitions included.")
+    flops: float | None = Field(None, gt=0, le=1e30, description="Operations of all forward and backward passes.")
+    minutes: float | None = Field(None, gt=0, le=1e7, description="Minutes of the whole run.")
+
+    @property
+    def given(self) -> dict[str, float]:
+        """The one that is given, by its name."""
+        return {name: value for name, value in self if value is not None}
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len(self.given) > 1:
+            raise ValueError(f"{' and '.join(self.given)} are both given; arms can be made equal in one of them")
+        return self
+
+
+class Range(Section):
+    """Values between two ends, to draw from: whole numbers where the setting is one."""
+
+    low: float = Field(description="The least.")
+    high: float = Field(description="The greatest.")
+    log: bool = Field(False, description="Draw evenly by the logarithm.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not (self.low < self.high and (self.low > 0 or not self.log)):
+            raise ValueError("low should be below high, and above 0 where log is set")
+        return self
+
+
+@dataclass(frozen=True)
+class Level:
+    """One value of a factor: the settings it stands for, by section."""
+
+    name: str
+    settings: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Factor:
+    """What is varied: by levels, or (one setting, drawn) over a range."""
+
+    name: str
+    levels: tuple[Level, ...] = ()
+    range: Range | None = None
+
+
+class Design(Section):
+    """Everything that defines a study. Arms come from `factors` by `design`, or are listed in `arms`."""
+
+    question: str = Field("", description="What is asked, in words.")
+    corpus: tuple[str, ...] = Field(("python-docs",), min_length=1, description="Names, files or folders, in order.")
+    recipe: str = Field("small", description="What every arm begins from.")
+    base: dict[str, dict[str, Any]] = Field({}, description="Settings of every arm, over the recipe's.")
+    design: Literal["grid", "one-at-a-time", "random", "search"] = Field("grid", description="How factors make arms.")
+    factors: dict[str, Any] = Field({}, description="What is varied.")
+    arms: dict[str, dict[str, Any]] = Field({}, description="Arms by name: settings, and a recipe of their own.")
+    baseline: str | None = Field(None, description="The arm that the others are held against; absent: the first.")
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="Seeds of each arm.")
+    budget: Budget = Field(default_factory=lambda: Budget.model_validate({}))
+    protocol: Literal["blocks", "sliding"] = Field("blocks", description="How arms are scored.")
+    trials: int = Field(20, ge=1, le=10_000, description="Arms that a random or search study draws.")
+    confirm: int = Field(3, ge=1, le=100, description="Best arms of a search that are run with every seed.")
+    stop_worse: float | None = Field(
+        None, gt=0.0, lt=0.5, description="Stop an arm that is worse than the best one at this p (Wilcoxon), by seeds."
+    )
+    fit: Literal["none", "scaling"] = Field("none", description="'scaling': loss against parameters and characters.")
+
+    @model_validator(mode="after")
+    def _makes_arms(self) -> Self:
+        if bool(self.factors) == bool(self.arms):
+            raise ValueError("give either factors or arms")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds: one is given twice")
+        drawn = self.design in ("random", "search")
+        for factor in self.read_factors():
+            if factor.range and not drawn:
+                raise ValueError(f"{factor.name} has a range; list its values, or set design to 'random' or 'search'")
+        if self.design == "search":
+            if self.baseline:
+                raise ValueError("a search has no baseline: its arms are found on the way")
+            if self.stop_worse is not None:
+                raise ValueError("a search confirms its best arms by every seed: leave stop_worse out")
+            if len(self.seeds) == 1:
+                raise ValueError("a search needs several seeds: it goes by the first, the others confirm what it found")
+        if self.stop_worse is not None and self.stop_worse <= 0.5 ** (len(self.seeds) - 1):
+            raise ValueError(f"stop_worse = {self.stop_worse:g} is out of reach of {len(self.seeds)} seeds; give more")
+        return self
+
+    def read_factors(self) -> tuple[Factor, ...]:
+        """The factors, in their order.
+
+        Raises:
+            ConfigError: a factor has no values, or its settings no such name.
+        """
+        return tuple(self._factors())
+
+    def _factors(self) -> Iterator[Factor]:
+        for name, value in self.factors.items():
+            if name in RunConfig.model_fields and isinstance(value, Mapping):
+                for key, values in value.items():
+                    yield _setting(name, key, values)
+            elif isinstance(value, Mapping) and value and all(isinstance(level, Mapping) for level in value.values()):
+                yield Factor(name, tuple(Level(level, settings) for level, settings in value.items()))
+            else:
+                known = nearest(name, RunConfig.model_fields)
+                raise ConfigError(
+                    f"factors.{name} is neither a section of settings{known} nor levels with settings; "
+                    f'write factors.model.n_layers = [2, 4] or factors.{name}."a name" = {{ model.n_layers = 2 }}'
+                )
+
+
+def _setting(section: str, key: str, values: Any) -> Factor:
+    name = f"{section}.{key}"
+    known = RunConfig.model_fields[section].annotation
+    if known is not None and key not in known.model_fields:
+        raise ConfigError(f"unknown setting 'factors.{name}'{nearest(key, known.model_fields)}")
+    if isinstance(values, Mapping):
+        return Factor(name, range=validate(Range, values))
+    if not isinstance(values, (list, tuple)) or not values:
+        raise ConfigError(f"factors.{name} = {values!r}: should be a list of values, or a range with low and high")
+    return Factor(name, tuple(Level(f"{key} {_plain(value)}", {section: {key: value}}) for value in values))
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def shipped_studies() -> list[str]:
+    """Names of the studies shipped with the package, sorted."""
+    return sorted(file.name.removesuffix(".toml") for file in _shipped().iterdir() if file.name.endswith(".toml"))
+
+
+def read_source(name: str) -> str:
+    """The text of the study of that name, or of that file.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name in shipped_studies():
+        path = _shipped() / f"{name}.toml"
+    elif (path := Path(name)).suffix != ".toml" and not path.exists():
+        told = f"there is no study {name!r}{nearest(name, shipped_studies())}"
+        raise ConfigError(f"{told}; the studies are {', '.join(shipped_studies())}, or give a TOML file")
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read the study {path}: {error.strerror}; check the path") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8: {error}") from None
+
+
+def parse_design(source: str, name: str) -> Design:
+    """The study that a text says; `name` is told where it is wrong.
+
+    Raises:
+        ConfigError: the text is no TOML, or an entry is unknown (the nearest is named) or out of range.
+    """
+    try:
+        return validate(Design, tomllib.loads(source))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name} is not valid TOML: {error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from None
+
+
+def read_design(name: str) -> Design:
+    """The study of that name, or in that file.
+
+    Raises:
+        ConfigError: as `read_source` and `parse_design`.
+    """
+    return parse_design(read_source(name), name)
+
+
+def describe_study(name: str) -> str:
+    """What a shipped study asks, in one line: the first comment of its file.
+
+    Raises:
+        ConfigError: there is no such study.
+    """
+    return read_source(name).splitlines()[0].removeprefix("#").strip()
+
+
+def _shipped() -> Path:
+    return Path(str(resources.files(__package__) / "shipped"))

@@ -1,0 +1,99 @@
+"""Where workers run. Every engine is the same thing: it starts processes that each do `studies.work.work`."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from letterloom.errors import ConfigError, LetterloomError, ResourceError, nearest
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a worker ended: with nothing left to do, unless it raised an error or was killed."""
+
+    error: LetterloomError | None = None
+    killed: str = ""  # by what: "signal 9"
+
+
+class Worker(Protocol):
+    """A process that was started, here or elsewhere."""
+
+    def ended(self) -> Ending | None:
+        """How it ended; None while it lives, or waits for its turn."""
+
+    def stop(self) -> None:
+        """Ask it to save and end."""
+
+    def kill(self) -> None:
+        """End it as it stands."""
+
+
+class Engine(Protocol):
+    """Starts workers at one study."""
+
+    def start(self, name: str) -> Worker:
+        """Start one; its name is no other's, and tells what it holds (`holding_file`)."""
+
+    def close(self) -> None:
+        """Let go of what the workers ran on; they have ended."""
+
+
+def holding_file(folder: Path, worker: str) -> Path:
+    """Where a worker keeps the name of the run it is at; of one that was killed there, it stays."""
+    return folder / "workers" / f"{worker}.json"
+
+
+def build_engine(name: str, folder: Path, workers: int, options: Mapping[str, Any]) -> Engine:
+    """The engine of that name, for so many workers at the study in `folder`.
+
+    Raises:
+        ConfigError: there is no such engine, or option of it (the nearest is named).
+        ResourceError: its package is not installed, or its cluster is not there.
+    """
+    if name not in _ENGINES:
+        raise ConfigError(f"unknown engine {name!r}{nearest(name, _ENGINES)}; the engines are {', '.join(_ENGINES)}")
+    try:
+        return _ENGINES[name](folder.resolve(), workers, options)
+    except ModuleNotFoundError as error:
+        if error.name not in ("submitit", "distributed"):
+            raise
+        needed = f"the engine {name!r} needs {error.name}"
+        raise ResourceError(f"{needed}; `pip install 'letterloom[cluster]'` brings it, or use processes") from None
+
+
+def require_options(engine: str, options: Mapping[str, Any], known: Collection[str]) -> None:
+    """Refuse an option that an engine does not have.
+
+    Raises:
+        ConfigError: naming it, and the nearest.
+    """
+    for name in options:
+        if name not in known:
+            raise ConfigError(f"the engine {engine!r} has no option {name!r}{nearest(name, known)}")
+
+
+def _processes(folder: Path, workers: int, options: Mapping[str, Any]) -> Engine:  # noqa: ARG001
+    from letterloom.studies.engines.processes import Processes
+
+    require_options("processes", options, ())
+    return Processes(folder)
+
+
+def _slurm(folder: Path, workers: int, options: Mapping[str, Any]) -> Engine:  # noqa: ARG001
+    from letterloom.studies.engines.slurm import Slurm
+
+    return Slurm(folder, options)
+
+
+def _dask(folder: Path, workers: int, options: Mapping[str, Any]) -> Engine:
+    from letterloom.studies.engines.dask import Dask
+
+    return Dask(folder, workers, options)
+
+
+_ENGINES: dict[str, Callable[[Path, int, Mapping[str, Any]], Engine]] = {
+    "processes": _processes,
+    "slurm": _slurm,
+    "dask": _dask,
+}

@@ -1,0 +1,93 @@
+"""Workers as processes of this machine, each in a process group of its own, so that Ctrl-C reaches the supervisor only.
+
+They are plain commands, and not `multiprocessing`, which would import the user's main module once more in each, and
+starts none from the daemons that Dask runs tasks in. Each reads from a pipe whose other end its parent holds: when the
+parent ends, in whatever way, the kernel closes the pipe, and the worker stops by itself.
+"""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from letterloom.errors import LetterloomError
+from letterloom.studies.engines import Ending
+
+ORPHAN_SECONDS = 30  # that a worker without a parent has to save and end
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Starts workers at the study in a folder."""
+
+    folder: Path
+
+    def start(self, name: str) -> "ProcessWorker":
+        """See `Engine`."""
+        return ProcessWorker(self.folder, name)
+
+    def close(self) -> None:
+        """Nothing is left."""
+
+
+class ProcessWorker:
+    """A worker at the study in `folder`, as a child of this process."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        command = [sys.executable, "-P", "-m", __name__, str(folder), name]  # -P: no module of the current folder
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0)
+        self._ending: Ending | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
+
+    def ended(self) -> Ending | None:
+        """See `Worker`."""
+        if self._ending is None and self._process.poll() is not None:
+            answer, _ = self._process.communicate()
+            code = self._process.returncode
+            if code == 0:
+                self._ending = Ending(error=pickle.loads(answer))
+            else:
+                self._ending = Ending(killed=f"signal {-code}" if code < 0 else f"exit code {code}")
+        return self._ending
+
+    def stop(self) -> None:
+        """See `Worker`."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """See `Worker`."""
+        self._process.kill()
+
+
+def _main(folder: str, name: str) -> None:
+    """Work, and answer on standard output with the error that ended it, if one did."""
+    answer = os.dup(1)
+    os.dup2(2, 1)  # whatever else is printed is no answer
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    from letterloom.studies.work import work  # torch: seconds, in which the parent may end
+
+    error = None
+    try:
+        work(Path(folder), name)
+    except LetterloomError as raised:
+        error = raised
+    os.write(answer, pickle.dumps(error))
+
+
+def _end_with_parent() -> None:
+    """Wait until the parent has ended; then ask this process to save and end, and see to it that it does."""
+    os.read(0, 1)
+    signal.alarm(ORPHAN_SECONDS)  # nobody handles it, so that it ends even a process that hangs
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,121 @@
+"""What a study says, in sentences made from its numbers; no difference is called one that was not shown."""
+
+from collections.abc import Iterator, Sequence
+
+from letterloom.studies.results import Results
+from letterloom.studies.statistics import Comparison
+
+METHOD = (
+    "Each arm is compared with the baseline alone, paired by seed, by Student's t; the p values are adjusted for the "
+    "number of arms (Benjamini and Hochberg 1995), and a difference is shown where the adjusted one is at most 0.05. "
+    "The intervals are 95 % and not corrected: over seeds, for other seeds on this text; over text, for these very "
+    "models on other text like it."
+)
+NAMED = 4  # arms in one sentence; of more the first are named, and the others counted
+
+
+def answer(results: Results) -> list[str]:
+    """The answer to the question, in one to three sentences, and before them how far the study is if it is not done."""
+    runs = [run for arm in results.compared for run in arm.runs]
+    done = sum(run.measured is not None for run in runs)
+    told = [] if done == len(runs) else [f"{done} of {len(runs)} runs are finished; this is what they say so far."]
+    if not done:
+        return [f"None of {len(runs)} runs is finished yet, so there is no answer."]
+    if results.analysis is None:
+        return [*told, f"Nothing can be compared: {_quoted(results.baseline)}, the baseline, has no finished run."]
+    comparisons = sorted(results.analysis.comparisons, key=lambda comparison: comparison.difference)
+    if not comparisons:
+        (only,) = results.analysis.summaries
+        return [*told, f"{_quoted(only.arm)} costs {nats(only.mean)} nats per character; there is no other arm yet."]
+    return [*told, *_scaled(results), *_shown(comparisons), *_not_shown(comparisons)]
+
+
+def verdict(comparison: Comparison) -> str:
+    """What a comparison shows, in a few words; of one seed that is nothing."""
+    if comparison.shown:
+        return "better, shown" if comparison.difference < 0 else "worse, shown"
+    if comparison.seeds == 1:
+        return "one seed: nothing shown"
+    return "no difference shown"
+
+
+def nats(value: float, sign: str = "") -> str:
+    """Nats per character for a sentence: two digits that count, where the value is small."""
+    return f"{value:{sign}.{4 if abs(value) < 0.01 else 3}f}"
+
+
+def _scaled(results: Results) -> Iterator[str]:
+    """What the fit found of the exponents, where one was asked for."""
+    if results.scaling and results.scaling.law:
+        law = results.scaling.law
+        told = [
+            f"{name} {value:.3f} (95 % {low:.3f} to {high:.3f})"
+            for name, value in (("alpha", law.alpha), ("beta", law.beta), ("E", law.E))
+            for low, high in [results.scaling.interval(name)]
+        ]
+        yield f"The loss falls by E + A / parameters^alpha + B / characters^beta, with {', '.join(told)}."
+    elif results.scaling:
+        yield f"No law of scaling can be told: {results.scaling.why_not}."
+
+
+def _shown(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """One sentence on what is better, one on what is worse."""
+    baseline = _quoted(comparisons[0].baseline)
+    shown = [comparison for comparison in comparisons if comparison.shown]
+    sides = {
+        "less": [comparison for comparison in shown if comparison.difference < 0],
+        "more": [comparison for comparison in reversed(shown) if comparison.difference > 0],
+    }
+    for side, arms in sides.items():
+        if arms:
+            first, *others = arms
+            also = f" So do {_listed([_quoted_by(c) for c in others])}." if len(others) > 1 else ""
+            also = f" So does {_quoted_by(others[0])}." if len(others) == 1 else also
+            cost = f"costs {nats(abs(first.difference))} nats per character {side} than {baseline}"
+            yield f"{_quoted(first.arm)} {cost} ({_sure(first)}): shown.{also}"
+
+
+def _not_shown(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    left = [comparison for comparison in comparisons if not comparison.shown]
+    baseline = _quoted(comparisons[0].baseline)
+    if len(left) == 1:
+        (only,) = left
+        limits = only.interval and f"; 95 % {nats(only.interval[0], '+')} to {nats(only.interval[1], '+')}"
+        difference = f"{nats(only.difference, '+')}{limits or ''}; {_seeds(only)}{_would_need(only)}"
+        yield f"No difference shown between {baseline} and {_quoted(only.arm)} ({difference})."
+    elif left:
+        soonest = sorted(left, key=lambda comparison: comparison.seeds_needed or 10**12)
+        told = [_quoted_by(c, _would_need(c, brief=place > 0)) for place, c in enumerate(soonest)]
+        yield f"No difference from {baseline} shown for {_listed(told)}."
+
+
+def _would_need(comparison: Comparison, brief: bool = False) -> str:
+    if comparison.seeds_needed is None:
+        return ""
+    return f"; {comparison.seeds_needed:,} pairs{'' if brief else ' of seeds would show one of that size'}"
+
+
+def _sure(comparison: Comparison) -> str:
+    if comparison.interval is None:
+        return _seeds(comparison)
+    low, high = sorted(map(abs, comparison.interval))
+    return f"95 % {nats(low)} to {nats(high)}, {_seeds(comparison)}"
+
+
+def _seeds(comparison: Comparison) -> str:
+    return f"{comparison.seeds} seed{'s' * (comparison.seeds != 1)}"
+
+
+def _quoted(name: str | None) -> str:
+    return f'"{name}"'
+
+
+def _quoted_by(comparison: Comparison, more: str = "") -> str:
+    return f"{_quoted(comparison.arm)} ({nats(comparison.difference, '+')}{more})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = list(names[:NAMED])
+    if len(names) > NAMED:
+        shown.append(f"{len(names) - NAMED:,} more")
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"

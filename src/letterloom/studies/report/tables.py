@@ -1,0 +1,146 @@
+"""The numbers of a study as `letterloom study report --json` prints them; the page shows the same ones."""
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from letterloom.reporting.markup import plain
+from letterloom.studies.report.answer import answer, verdict
+from letterloom.studies.results import ArmResult, Measured, Results, RunResult
+from letterloom.studies.scaling import Scaling
+from letterloom.studies.statistics import Comparison, Summary
+
+ENVIRONMENT = ("letterloom", "python", "torch", "numpy", "platform", "device_name", "device", "cores", "threads")
+
+
+def tables(results: Results) -> dict[str, Any]:
+    """Every table; scripts rely on these keys. Intervals are 95 %; losses and differences nats per character."""
+    analysis = results.analysis
+    summaries = {summary.arm: summary for summary in analysis.summaries} if analysis else {}
+    return {
+        "study": results.study.name,
+        "question": results.design.question,
+        "answer": answer(results),
+        "corpus": list(results.design.corpus),
+        "protocol": results.design.protocol,
+        "characters_scored": sorted({run.score.characters for run in results.measured}),
+        "baseline": results.baseline,
+        "arms": [_arm(arm, summaries.get(arm.name)) for arm in _by_mean(results.compared, summaries)],
+        "comparisons": [_comparison(c) for c in _by_difference(analysis.comparisons if analysis else ())],
+        "noise": analysis and analysis.noise,
+        "least_shown": analysis and analysis.least_shown,
+        "scaling": results.scaling and _scaling(results.scaling),
+        "trials": [_trial(arm) for arm in results.trials],
+        "notes": results.notes,
+        "failures": [_failure(arm, run) for arm in results.arms for run in arm.runs if run.error],
+        "stopped": [{**arm.stopped, "arm": arm.name} for arm in results.arms if arm.stopped],
+        "strangers": list(results.strangers),
+        "runs": [_run(arm, run) for arm in results.arms for run in arm.runs],
+        "environment": dict(_environment(results.measured)),
+    }
+
+
+def interval(limits: tuple[float, float] | None) -> dict[str, float] | None:
+    """Two limits by their names."""
+    return limits and {"low": limits[0], "high": limits[1]}
+
+
+def _by_mean(arms: Sequence[ArmResult], summaries: Mapping[str, Summary]) -> list[ArmResult]:
+    """The best first, those without a number last."""
+    return sorted(arms, key=lambda arm: summaries[arm.name].mean if arm.name in summaries else float("inf"))
+
+
+def _by_difference(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    return sorted(comparisons, key=lambda comparison: comparison.difference)
+
+
+def _arm(arm: ArmResult, summary: Summary | None) -> dict[str, Any]:
+    runs = list(arm.counted.values())
+    return {
+        "name": arm.name,
+        "mean": summary and summary.mean,
+        "sd": summary and summary.sd,
+        "interval": summary and interval(summary.interval),
+        "seeds": {str(seed): {"run": run.record.name, "nats": run.score.nats} for seed, run in arm.counted.items()},
+        "planned": len(arm.runs) - arm.confirmed,
+        "parameters": runs[0].record.parameters if runs else None,
+        "training_seconds": statistics.fmean(run.seconds for run in runs) if runs else None,
+        "characters": round(statistics.fmean(run.characters for run in runs)) if runs else None,
+        "flops": statistics.fmean(run.flops for run in runs) if runs else None,
+    }
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "arm": comparison.arm,
+        "baseline": comparison.baseline,
+        "seeds": comparison.seeds,
+        "difference": comparison.difference,
+        "interval": interval(comparison.interval),
+        "text_interval": interval(comparison.text_interval),
+        "p": comparison.p,
+        "adjusted_p": comparison.adjusted_p,
+        "shown": comparison.shown,
+        "seeds_needed": comparison.seeds_needed,
+        "verdict": verdict(comparison),
+    }
+
+
+def _scaling(scaling: Scaling) -> dict[str, Any]:
+    """The law, and what it says is best for as many operations as the costliest run took."""
+    told = scaling.to_json()
+    if scaling.law is None:
+        return told | {"best": None}
+    flops = max(6.0 * point.parameters * point.characters for point in scaling.points)
+    best = scaling.law.best_split(flops)
+    parameters, characters = scaling.split_intervals(flops)
+    return told | {
+        "best": {
+            "flops": flops,
+            "parameters": {"value": best.parameters, "interval": list(parameters)},
+            "characters": {"value": best.characters, "interval": list(characters)},
+            "measured": scaling.is_measured(best),
+        }
+    }
+
+
+def _trial(arm: ArmResult) -> dict[str, Any]:
+    """An arm that a search tried: what it went by, and what became of the arm."""
+    first = arm.runs[0]
+    return {
+        "arm": arm.name,
+        "run": first.planned.name,
+        "nats": first.measured.score.nats if first.measured else None,
+        "state": first.state,
+        "confirmed": arm.confirmed,
+    }
+
+
+def _failure(arm: ArmResult, run: RunResult) -> dict[str, Any]:
+    return {"run": run.planned.name, "arm": arm.name, "seed": run.planned.seed, "error": run.error}
+
+
+def _run(arm: ArmResult, run: RunResult) -> dict[str, Any]:
+    measured = run.measured
+    return {
+        "run": run.planned.name,
+        "arm": arm.name,
+        "seed": run.planned.seed,
+        "state": run.state,
+        "counted": run.planned.seed in arm.counted,
+        "nats": measured.score.nats if measured else None,
+        "steps": measured.steps if measured else None,
+        "characters": measured.characters if measured else None,
+        "training_seconds": measured.seconds if measured else None,
+        "report": f"runs/{run.planned.name}/report.html" if measured else None,
+    }
+
+
+def _environment(runs: Sequence[Measured]) -> Iterator[tuple[str, list[str]]]:
+    """Versions, machine and number formats, each with the values that the runs have."""
+    for name in ENVIRONMENT:
+        if values := {plain(run.record.environment[name]) for run in runs if name in run.record.environment}:
+            yield name, sorted(values)
+    if runs:
+        yield "precision", sorted({run.record.config.training.precision for run in runs})
+        yield "text, SHA-256", sorted({run.record.text_sha256 for run in runs})

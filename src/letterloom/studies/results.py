@@ -1,0 +1,231 @@
+"""What a study found: the runs of each arm, what the finished ones measured, and what makes a comparison weaker."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from letterloom import accounting
+from letterloom.errors import DataMismatchError, RunError
+from letterloom.reporting.markup import plain
+from letterloom.reporting.reading import RunRecord, Score, read_run
+from letterloom.studies.arms import Arm, PlannedRun
+from letterloom.studies.design import Design
+from letterloom.studies.directory import State, StudyDirectory
+from letterloom.studies.scaling import Point, Scaling, fit_scaling
+from letterloom.studies.statistics import Analysis, analyse
+
+DECISIVE = ("letterloom", "torch", "numpy", "threads", "device", "device_name")  # as `runs.environment.differences`
+RESOLVED = ("precision", "products")  # settings that "auto" leaves to the machine
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A finished run and its score by the study's protocol."""
+
+    record: RunRecord
+    score: Score
+
+    @property
+    def seconds(self) -> float:
+        """Of training."""
+        return self.record.progress.seconds if self.record.progress else 0.0
+
+    @property
+    def steps(self) -> int:
+        """Updates made."""
+        return self.record.progress.step if self.record.progress else 0
+
+    @property
+    def characters(self) -> int:
+        """Trained on, repetitions included."""
+        return self.record.progress.characters if self.record.progress else 0
+
+    @property
+    def flops(self) -> float:
+        """Operations of all forward and backward passes, by `accounting`."""
+        model, sequences = self.record.config.model, self.record.config.training.batch_size * self.steps
+        return float(sequences * accounting.training_flops(model, self.record.vocab_size, model.context_length))
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run of the plan and what became of it."""
+
+    planned: PlannedRun
+    state: State
+    measured: Measured | None = None  # None unless it is done and whole
+    error: str | None = None  # why it failed, or why what it left does not count
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """An arm and its runs, in the order of the seeds."""
+
+    arm: Arm
+    runs: tuple[RunResult, ...]
+    stopped: Mapping[str, Any] | None = None  # why it was, as `StudyDirectory.record_stopped` was told
+    searched: bool = False  # whether a search found it
+    confirmed: bool = False  # whether a search chose it, to be run with seeds that it did not look at
+
+    @property
+    def name(self) -> str:
+        """The arm's."""
+        return self.arm.name
+
+    @cached_property
+    def measured(self) -> dict[int, Measured]:
+        """The finished runs by seed."""
+        return {run.planned.seed: run.measured for run in self.runs if run.measured}
+
+    @cached_property
+    def counted(self) -> dict[int, Measured]:
+        """The finished runs that statistics count: of an arm that a search chose by its first seed, the others."""
+        return {seed: run for seed, run in self.measured.items() if not (self.confirmed and seed == self.arm.seeds[0])}
+
+    @property
+    def nats(self) -> dict[int, float]:
+        """Nats per character by seed, of the runs that count."""
+        return {seed: run.score.nats for seed, run in self.counted.items()}
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that the files of a study tell."""
+
+    study: StudyDirectory
+    design: Design
+    arms: tuple[ArmResult, ...]
+    baseline: str | None  # the arm that the others are held against; None while there is none
+    analysis: Analysis | None  # None while the baseline has no finished run
+    scaling: Scaling | None  # where the design asks for it
+    strangers: tuple[str, ...]  # runs in the folder that are none of this study's
+
+    @property
+    def compared(self) -> tuple[ArmResult, ...]:
+        """The arms that statistics are about: once a search has chosen, those that it chose."""
+        return _compared(self.arms)
+
+    @property
+    def trials(self) -> tuple[ArmResult, ...]:
+        """The arms that a search tried, best first; those without a number last."""
+        return tuple(sorted((arm for arm in self.arms if arm.searched), key=_searched_nats))
+
+    @property
+    def measured(self) -> list[Measured]:
+        """Every finished run."""
+        return [run for arm in self.arms for run in arm.measured.values()]
+
+    @property
+    def notes(self) -> list[str]:
+        """What makes the comparison weaker."""
+        return list(_notes(self))
+
+
+def read_results(study: StudyDirectory) -> Results:
+    """Read a study's folder, finished or not.
+
+    Raises:
+        DataMismatchError: a file of the study itself is damaged; a run with a damaged file is left out, and told.
+    """
+    design, planned = study.design(), study.arms()
+    states = study.states()  # read after the arms, of which a search that goes on may add more meanwhile
+    confirmed = {told["name"]: bool(told.get("confirmed")) for told in study.added().values()}
+    arms = tuple(
+        ArmResult(
+            arm,
+            tuple(_read(study, arm, run, states[run.name], design.protocol) for run in arm.runs),
+            stopped=study.stopped(arm),
+            searched=arm.name in confirmed,
+            confirmed=confirmed.get(arm.name, False),
+        )
+        for arm in planned
+    )
+    compared = _compared(arms)
+    baseline = design.baseline or _first(compared)
+    scaling = fit_scaling(_points(compared)) if design.fit == "scaling" else None
+    return Results(study, design, arms, baseline, _analyse(compared, baseline), scaling, tuple(study.strangers()))
+
+
+def _read(study: StudyDirectory, arm: Arm, run: PlannedRun, state: State, protocol: str) -> RunResult:
+    if state != "done":
+        failure = study.failure(run.name)
+        return RunResult(run, state, error=str(failure.get("error")) if state == "failed" and failure else None)
+    place = study.run(run.name)
+    try:
+        record = read_run(place.path)
+    except (DataMismatchError, RunError) as error:
+        return RunResult(run, state, error=str(error))
+    score = next((s for s in record.scores if (s.split, s.protocol) == ("held out", protocol)), None)
+    if record.text_sha256 != arm.text_sha256:
+        return RunResult(run, state, error=f"{place.path} is a run of another text; move it away, and it is run again")
+    if score is None or not math.isfinite(score.nats):
+        return RunResult(run, state, error=f"{place.evaluation_file} has no finite score by protocol {protocol}")
+    return RunResult(run, state, Measured(record, score))
+
+
+def _compared(arms: Sequence[ArmResult]) -> tuple[ArmResult, ...]:
+    return tuple(arm for arm in arms if arm.confirmed) or tuple(arms)
+
+
+def _first(arms: Sequence[ArmResult]) -> str | None:
+    """The first arm, or the best one by the seed that its search looked at."""
+    return min(arms, key=_searched_nats).name if arms else None
+
+
+def _searched_nats(arm: ArmResult) -> float:
+    """What a search went by: the score of the first seed; none of an arm that was planned."""
+    first = arm.measured.get(arm.arm.seeds[0]) if arm.searched else None
+    return first.score.nats if first else math.inf
+
+
+def _analyse(arms: Sequence[ArmResult], baseline: str | None) -> Analysis | None:
+    nats = {arm.name: arm.nats for arm in arms if arm.nats}
+    if baseline is None or baseline not in nats:
+        return None
+    parts = {
+        arm.name: {seed: np.array(run.score.parts) for seed, run in arm.counted.items() if run.score.parts}
+        for arm in arms
+    }
+    return analyse(nats, baseline, parts)
+
+
+def _points(arms: Sequence[ArmResult]) -> list[Point]:
+    return [
+        Point(run.record.parameters, run.characters, run.score.nats) for arm in arms for run in arm.counted.values()
+    ]
+
+
+def _notes(results: Results) -> Iterator[str]:
+    arms, runs = results.compared, results.measured
+    unfinished = sum(run.measured is None for arm in arms for run in arm.runs)
+    if unfinished:
+        planned = sum(len(arm.runs) for arm in arms)
+        yield f"{unfinished} of {planned} runs have no number; each comparison is of the seeds that both arms have."
+    for name in DECISIVE:
+        values = {plain(run.record.environment.get(name)) for run in runs}
+        if len(values) > 1:
+            yield f"The runs differ in {name} ({'; '.join(sorted(values))}), which may change last digits."
+    for name in RESOLVED:
+        resolved: dict[str, set[str]] = {}
+        for arm in arms:
+            for run in arm.measured.values():
+                planned = getattr(arm.arm.config.training, name)
+                resolved.setdefault(planned, set()).add(getattr(run.record.config.training, name))
+        for values in resolved.values():
+            if len(values) > 1:
+                yield f"training.{name} came out differently on different machines ({'; '.join(sorted(values))})."
+    if len({run.score.characters for run in runs}) > 1:
+        yield "The runs were scored on different numbers of characters, so on different texts; hold them apart."
+    if results.design.protocol == "blocks" and len({run.score.context_length for run in runs}) > 1:
+        yield "The contexts differ: protocol blocks favours long ones, which start fewer windows cold."
+    if results.design.budget.minutes:
+        yield "Minutes limited the runs: how far one came depends on the machine and on what else it did."
+    for arm in arms:
+        if arm.stopped and arm.counted:
+            yield f"{arm.name} was stopped for being worse: what it costs looks greater by that than it is."
+    if any(arm.searched for arm in arms) and not any(arm.confirmed for arm in arms):
+        yield "No arm of the search is confirmed by further seeds yet: its best looks better than it is."

@@ -1,0 +1,103 @@
+"""A study, for Python and the command line: run it, go on with it, read what it found.
+
+study = letterloom.run_study("positions")
+for comparison in study.report()["comparisons"]:
+    print(comparison["arm"], comparison["difference"], comparison["interval"])
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from letterloom.errors import RunError
+
+if TYPE_CHECKING:
+    from letterloom.studies.directory import State, StudyDirectory
+    from letterloom.studies.supervision import Standing
+
+
+@dataclass(frozen=True)
+class Study:
+    """The folder of a study."""
+
+    path: Path
+
+    @property
+    def states(self) -> "dict[str, State]":
+        """What has become of each run, by its name."""
+        return self.directory.states()
+
+    @property
+    def directory(self) -> "StudyDirectory":
+        """Its files."""
+        from letterloom.studies.directory import StudyDirectory
+
+        return StudyDirectory(self.path)
+
+    def report(self) -> dict[str, Any]:
+        """Write the report of what is finished; what it says, in numbers (`docs/studies.md` lists the keys)."""
+        from letterloom.studies.report.report import write_report
+
+        return write_report(self.directory)
+
+
+def run_study(
+    name: str | Path,
+    out: str | Path | None = None,
+    workers: int | None = None,
+    engine: str = "processes",
+    options: Mapping[str, Any] | None = None,
+    retry_failed: bool = False,
+    tell: "Callable[[Standing], None] | None" = None,
+) -> Study:
+    """Run a study, or go on with one; what is finished is not repeated.
+
+    Args:
+        name: A shipped study, a TOML file, or the folder of a study that was begun.
+        out: The study's folder; by default `studies/NAME`.
+        workers: Runs at a time; None: as many as have a core for each thread of a run.
+        engine: Where they run: "processes" of this machine, "slurm" or "dask".
+        options: Of the engine, such as `{"timeout_min": 60}`.
+        retry_failed: Try again the runs that failed before.
+        tell: Is told how the study stands, whenever that changes.
+
+    Raises:
+        ConfigError, CorpusError: the study, one of its arms or its text is at fault; before anything is written.
+        DiskFullError: the disk is full; what was finished is safe.
+        Interrupted: a signal came; every run is saved.
+        RunError: every run failed.
+    """
+    from letterloom.accounting import usable_cores
+    from letterloom.studies.beginning import begin
+    from letterloom.studies.engines import build_engine
+    from letterloom.studies.supervision import supervise
+
+    directory = begin(str(name), None if out is None else Path(out))
+    if retry_failed:
+        directory.forget_failures()
+    threads = max((run.config.training.threads or usable_cores() for run in directory.runs()), default=1)
+    workers = workers or max(1, usable_cores() // threads)
+    with closing(build_engine(engine, directory.path, workers, options or {})) as built:
+        supervise(directory, built, workers, tell or _ignore)
+    states = directory.states()
+    if states and set(states.values()) == {"failed"}:
+        failure = directory.failure(next(iter(states))) or {}
+        raise RunError(f"each of the {len(states)} runs of {directory.path} failed; the first: {failure.get('error')}")
+    return Study(directory.path)
+
+
+def open_study(name: str | Path) -> Study:
+    """The study in a folder, or of that name in `studies`.
+
+    Raises:
+        RunError: there is none.
+    """
+    from letterloom.studies.directory import find_study
+
+    return Study(find_study(str(name)).path)
+
+
+def _ignore(standing: "Standing") -> None:
+    """Tell nobody."""

@@ -1,0 +1,120 @@
+"""`letterloom study`: from a file to a report, and what is told of mistakes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from letterloom.studies.design import shipped_studies
+from letterloom.study import run_study
+
+STUDY = """
+question = "Does a second head help?"
+corpus = ["{text}"]
+recipe = "nanogpt-cpu"
+seeds = [0, 1]
+budget.steps = 4
+base.model = {{ context_length = 16, d_model = 16, n_layers = 1, n_heads = 1 }}
+base.training = {{ batch_size = 4, eval_interval = 2, device = "cpu" }}
+factors.model.n_heads = [1, 2]
+"""
+
+
+@pytest.fixture(scope="module")
+def study_file(tiny_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("study") / "heads.toml"
+    file.write_text(STUDY.format(text=tiny_text))
+    return file
+
+
+@pytest.fixture(scope="module")
+def study(study_file: Path) -> Path:
+    """A finished study."""
+    return run_study(study_file, study_file.parent / "heads", workers=1).path
+
+
+def test_a_study_runs_is_reported_and_is_not_run_again(call: Any, study_file: Path, study: Path) -> None:
+    told = json.loads(call("study", "report", study, "--json").out)
+    assert told["report"] == str(study / "report.html")
+    assert sorted(arm["name"] for arm in told["arms"]) == ["n_heads 1", "n_heads 2"]
+    evaluations = {
+        run["run"]: json.loads((study / "runs" / run["run"] / "evaluation.json").read_text()) for run in told["runs"]
+    }
+    for run in told["runs"]:
+        assert run["nats"] == evaluations[run["run"]]["validation"]["blocks"]["nats_per_character"]
+    again = call("study", "run", study_file, "--out", study)
+    assert again.exit_code == 0, again.err
+    assert "Does a second head help?" in again.out
+    assert "n_heads 2" in again.out
+    for run, evaluation in evaluations.items():
+        assert json.loads((study / "runs" / run / "evaluation.json").read_text()) == evaluation
+    assert call("study", "resume", study).out == again.out
+
+
+def test_status_tells_of_each_run(call: Any, study: Path) -> None:
+    told = json.loads(call("study", "status", study, "--json").out)
+    assert [(run["arm"], run["seed"], run["state"]) for run in told["runs"]] == [
+        ("n_heads 1", 0, "done"),
+        ("n_heads 2", 0, "done"),
+        ("n_heads 1", 1, "done"),
+        ("n_heads 2", 1, "done"),
+    ]
+    assert call("study", "status", study).out.splitlines()[1].split() == ["n_heads", "1", "done", "done"]
+
+
+def test_the_studies_are_listed(call: Any) -> None:
+    told = json.loads(call("study", "list", "--json").out)["studies"]
+    assert [study["name"] for study in told] == shipped_studies()
+    assert "positions" in call("study", "list").out
+
+
+def test_an_arm_that_fails_is_told_and_the_rest_goes_on(call: Any, study_file: Path, tmp_path: Path) -> None:
+    source = study_file.read_text().replace("model.n_heads = [1, 2]", "model.context_length = [99_999, 16]")
+    (tmp_path / "contexts.toml").write_text(source.replace("seeds = [0, 1]", "seeds = [0]"))
+    out = tmp_path / "contexts"
+    result = call("study", "run", tmp_path / "contexts.toml", "--out", out, "--workers", "1")
+    assert result.exit_code == 0, result.err
+    told = json.loads(call("study", "status", out, "--json").out)
+    assert [run["state"] for run in told["runs"]] == ["failed", "done"]
+    (reason,) = told["failures"].values()
+    assert "context_length 99,999 needs at least 100,000" in reason
+    assert reason in call("study", "status", out).out
+    assert reason in (out / "report.md").read_text()
+
+
+def test_a_study_of_which_every_run_fails_ends_with_the_error(call: Any, study_file: Path, tmp_path: Path) -> None:
+    source = study_file.read_text().replace("context_length = 16", "context_length = 99_999")
+    (tmp_path / "long.toml").write_text(source)
+    result = call("study", "run", tmp_path / "long.toml", "--out", tmp_path / "long", "--workers", "1")
+    assert result.exit_code == 2
+    assert "each of the 4 runs" in result.err.splitlines()[-1]
+    assert "needs at least 100,000" in result.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "positons"], ["positons", "did you mean 'positions'"]),
+        (["run", "none.toml"], ["none.toml", "check the path"]),
+        (["run", "positions", "--workers", "0"], ["--workers 0", "at least 1"]),
+        (["run", "positions", "--option", "timeout"], ["--option timeout", "NAME=VALUE"]),
+        (["resume", "none"], ["there is no study in none", "letterloom study run"]),
+        (["status", "none"], ["there is no study in none"]),
+        (["report", "none"], ["there is no study in none"]),
+        (["stauts"], ["stauts", "status"]),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_one_line(call: Any, arguments: list[str], words: list[str]) -> None:
+    result = call("study", *arguments)
+    assert result.exit_code == 2
+    assert len(result.err.splitlines()) == 1
+    assert all(word in result.err for word in words), result.err
+
+
+def test_an_unknown_engine_is_told_before_anything_runs(call: Any, study_file: Path, tmp_path: Path) -> None:
+    result = call("study", "run", study_file, "--out", tmp_path / "new", "--engine", "slrum")
+    assert (result.exit_code, "did you mean 'slurm'" in result.err) == (2, True)
+    result = call("study", "run", study_file, "--out", tmp_path / "new", "--option", "timeout_min=3")
+    assert (result.exit_code, "has no option 'timeout_min'" in result.err) == (2, True)

@@ -1,0 +1,179 @@
+"""What is read of a study: every run's fate, which numbers count, and what makes the comparison weaker."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from written_studies import CORPUS, ENVIRONMENT, arm, finish, runs_of, written_study
+
+from letterloom.errors import DataMismatchError
+from letterloom.studies.directory import StudyDirectory
+from letterloom.studies.results import read_results
+
+PAIR = {"a": {}, "b": {"model": {"n_heads": 1}}}
+
+
+def finished(path: Path, **design: Any) -> StudyDirectory:
+    study = written_study(path, PAIR, **design)
+    for name, better in (("a", 0.0), ("b", 0.1)):
+        for seed, run in runs_of(study, name).items():
+            finish(study, run, 2.0 - better + seed / 1000)
+    return study
+
+
+def test_each_arm_has_its_numbers_by_seed(tmp_path: Path) -> None:
+    results = read_results(finished(tmp_path / "s"))
+    assert results.baseline == "a"
+    assert {arm.name: arm.nats for arm in results.arms} == {
+        "a": pytest.approx({0: 2.0, 1: 2.001, 2: 2.002}),
+        "b": pytest.approx({0: 1.9, 1: 1.901, 2: 1.902}),
+    }
+    assert results.analysis is not None
+    assert [c.difference for c in results.analysis.comparisons] == pytest.approx([-0.1])
+    assert results.notes == [] and results.strangers == ()
+
+
+def test_the_protocol_is_the_one_that_the_study_asks_for(tmp_path: Path) -> None:
+    results = read_results(finished(tmp_path / "s", protocol="sliding"))
+    assert results.arms[0].nats == pytest.approx({0: 1.9, 1: 1.901, 2: 1.902})
+
+
+def test_what_a_run_cost_is_told(tmp_path: Path) -> None:
+    study = finished(tmp_path / "s")
+    run = read_results(study).arms[0].measured[0]
+    model = run.record.config.model
+    d, layers, context, batch = (
+        model.d_model,
+        model.n_layers,
+        model.context_length,
+        run.record.config.training.batch_size,
+    )
+    weights = layers * 12 * d * d + d * 65  # of the products: no biases, and the head
+    attention = layers * 2 * context * d
+    assert (run.seconds, run.steps, run.characters) == (9.0, 90, 90 * batch * context)
+    assert run.flops == 6 * (weights + attention) * run.characters
+
+
+def test_an_unfinished_study_tells_what_has_become_of_each_run(tmp_path: Path) -> None:
+    study = written_study(tmp_path / "s", PAIR)
+    a, b = runs_of(study, "a"), runs_of(study, "b")
+    finish(study, a[0], 2.0)
+    study.record_failure(b[0].name, "CorpusError: no text")
+    study.record_stopped(study.arms()[1], p=0.01)
+    with study.claimed(a[1].name):
+        results = read_results(study)
+    fates = {run.planned.name: (run.state, run.error) for arm in results.arms for run in arm.runs}
+    assert fates == {
+        a[0].name: ("done", None),
+        a[1].name: ("running", None),
+        a[2].name: ("to do", None),
+        b[0].name: ("failed", "CorpusError: no text"),
+        b[1].name: ("stopped", None),
+        b[2].name: ("stopped", None),
+    }
+    assert results.analysis is not None and results.analysis.comparisons == ()
+    assert any("5 of 6 runs have no number" in note for note in results.notes)
+
+
+def test_without_a_number_of_the_baseline_nothing_is_compared(tmp_path: Path) -> None:
+    study = written_study(tmp_path / "s", PAIR)
+    finish(study, runs_of(study, "b")[0], 2.0)
+    assert read_results(study).analysis is None
+
+
+@pytest.mark.parametrize("kind", ["damaged", "other text", "no score", "not finite"])
+def test_a_run_that_cannot_count_is_left_out_with_its_reason(tmp_path: Path, kind: str) -> None:
+    study = finished(tmp_path / "s")
+    run = study.run(runs_of(study, "b")[1].name)
+    evaluation = json.loads(run.evaluation_file.read_text(encoding="utf-8"))
+    if kind == "damaged":
+        run.metrics_file.write_text("no event\n", encoding="utf-8")
+    elif kind == "other text":
+        (run.path / "corpus.json").write_text(json.dumps(CORPUS | {"sha256": "0a30" * 16}), encoding="utf-8")
+    elif kind == "no score":
+        evaluation["validation"]["sliding"] = evaluation["validation"].pop("blocks")
+        run.evaluation_file.write_text(json.dumps(evaluation), encoding="utf-8")
+    else:
+        evaluation["validation"]["blocks"]["nats_per_character"] = float("nan")
+        run.evaluation_file.write_text(json.dumps(evaluation), encoding="utf-8")
+    results = read_results(study)
+    b = results.arms[1]
+    assert sorted(b.nats) == [0, 2]
+    assert b.runs[1].error is not None and str(run.path) in b.runs[1].error
+    assert results.analysis is not None and results.analysis.comparisons[0].seeds == 2
+
+
+def test_a_damaged_plan_is_named(tmp_path: Path) -> None:
+    study = finished(tmp_path / "s")
+    study.plan_file.write_text("{", encoding="utf-8")
+    with pytest.raises(DataMismatchError, match=r"plan\.json is damaged"):
+        read_results(study)
+
+
+def test_runs_of_other_settings_are_strangers(tmp_path: Path) -> None:
+    study = finished(tmp_path / "s")
+    former = runs_of(study, "b")
+    written_study(study.path, {"a": {}, "c": {"model": {"n_heads": 2}}})
+    results = read_results(study)
+    assert results.strangers == tuple(sorted(run.name for run in former.values()))
+    assert [arm.name for arm in results.arms] == ["a", "c"]
+
+
+def test_what_weakens_a_comparison_is_noted(tmp_path: Path) -> None:
+    study = written_study(tmp_path / "s", {"a": {}, "b": {"model": {"context_length": 32}}}, budget={"minutes": 1})
+    a, b = runs_of(study, "a"), runs_of(study, "b")
+    for seed in a:
+        finish(study, a[seed], 2.0, precision="fp32")
+        finish(study, b[seed], 2.0, characters=1000, environment=ENVIRONMENT | {"torch": "2.12.0"}, precision="bf16")
+    told = "\n".join(read_results(study).notes)
+    for words in (
+        "differ in torch (2.12.0; 2.13.0)",
+        "training.precision came out differently on different machines (bf16; fp32)",
+        "different numbers of characters",
+        "The contexts differ",
+        "Minutes limited the runs",
+    ):
+        assert words in told
+
+
+def test_precision_that_is_what_the_study_varies_is_no_weakness(tmp_path: Path) -> None:
+    arms = {name: {"training": {"precision": name}} for name in ("fp32", "bf16")}
+    study = written_study(tmp_path / "s", arms)
+    for run in study.runs():
+        finish(study, run, 2.0)
+    assert read_results(study).notes == []
+
+
+def test_a_confirmed_arm_is_not_judged_by_the_seed_that_chose_it(tmp_path: Path) -> None:
+    factors = {"model": {"n_heads": [1, 2, 4]}}
+    study = written_study(tmp_path / "s", {}, baseline=None, design="search", factors=factors)
+    lucky, sound, poor = (arm(f"trial {n}", {"model": {"n_heads": n}}, (0, 1, 2)) for n in (1, 2, 4))
+    nats = {"trial 1": [1.0, 2.0, 2.1], "trial 2": [1.5, 1.6, 1.7], "trial 4": [3.0]}
+    for number, (found, confirmed) in enumerate([(lucky, True), (sound, True), (poor, False)]):
+        found = found if confirmed else arm(found.name, {"model": {"n_heads": 4}}, (0,))
+        study.add_arm(number, found, confirmed=confirmed)
+        for run, value in zip(found.runs, nats[found.name], strict=True):
+            finish(study, run, value)
+    results = read_results(study)
+    assert [trial.name for trial in results.trials] == ["trial 1", "trial 2", "trial 4"]
+    assert results.baseline == "trial 1"  # which the search, by its one seed, took for the best
+    assert {arm.name: arm.nats for arm in results.compared} == {
+        "trial 1": pytest.approx({1: 2.0, 2: 2.1}),
+        "trial 2": pytest.approx({1: 1.6, 2: 1.7}),
+    }
+    assert results.analysis is not None
+    assert results.analysis.comparisons[0].difference == pytest.approx(-0.4)
+
+
+def test_a_search_that_has_not_confirmed_says_so(tmp_path: Path) -> None:
+    factors = {"model": {"n_heads": [1, 2]}}
+    study = written_study(tmp_path / "s", {}, baseline=None, design="search", factors=factors)
+    assert read_results(study).baseline is None
+    for number, value in enumerate([2.0, 1.9]):
+        found = arm(f"trial {number}", {"model": {"n_heads": number + 1}}, (0,))
+        study.add_arm(number, found)
+        finish(study, found.runs[0], value)
+    results = read_results(study)
+    assert results.baseline == "trial 1"
+    assert any("No arm of the search is confirmed" in note for note in results.notes)
