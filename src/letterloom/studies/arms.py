@@ -48,7 +48,9 @@ class Arm:
     def _run(self, seed: int) -> PlannedRun:
         training = self.config.training.model_copy(update={"seed": seed})
         config = self.config.model_copy(update={"training": training})
-        told = {name: value for name, value in config.settings().items() if name != "text.corpus"}  # its hash counts
+        defaults = RunConfig().settings()  # which count for nothing: a setting that is new tomorrow renames no run
+        told = {name: value for name, value in config.settings().items() if value != defaults[name]}
+        told.pop("text.corpus", None)  # its hash counts, wherever it lies
         digest = hashlib.sha256(json.dumps([_VERSION, self.text_sha256, told], sort_keys=True).encode())
         return PlannedRun(self.name, seed, digest.hexdigest()[:12], config)
 

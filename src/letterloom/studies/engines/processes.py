@@ -5,15 +5,17 @@ starts none from the daemons that Dask runs tasks in. Each reads from a pipe who
 parent ends, in whatever way, the kernel closes the pipe, and the worker stops by itself.
 """
 
+import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from letterloom import errors
 from letterloom.errors import LetterloomError
 from letterloom.studies.engines import Ending
 
@@ -53,7 +55,7 @@ class ProcessWorker:
             answer, _ = self._process.communicate()
             code = self._process.returncode
             if code == 0:
-                self._ending = Ending(error=pickle.loads(answer))
+                self._ending = Ending(error=_error(json.loads(answer)))
             else:
                 self._ending = Ending(killed=f"signal {-code}" if code < 0 else f"exit code {code}")
         return self._ending
@@ -79,7 +81,16 @@ def _main(folder: str, name: str) -> None:
         work(Path(folder), name)
     except LetterloomError as raised:
         error = raised
-    os.write(answer, pickle.dumps(error))
+    told = error and {"kind": type(error).__name__, "arguments": error.__reduce__()[1]}
+    os.write(answer, json.dumps(told).encode())
+
+
+def _error(told: dict[str, Any] | None) -> LetterloomError | None:
+    """The error that a worker told of."""
+    if told is None:
+        return None
+    kind: type[LetterloomError] = getattr(errors, told["kind"])
+    return kind(*told["arguments"])
 
 
 def _end_with_parent() -> None:

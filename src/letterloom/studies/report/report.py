@@ -101,7 +101,7 @@ def _figures(results: Results) -> tuple[dict[str, Figure], dict[str, str]]:
             named = [point.arm for point in points if len(points) <= NAMED or point.arm in best]
             figures[name] = drawing.draw_cost(points, unit, named)
         elif values:
-            least, most = (markup.plain(round(value, 1)) for value in (min(values), max(values)))
+            least, most = (markup.metric(value, "").strip() for value in (min(values), max(values)))
             missing[name] = f"Not drawn against {unit}: all arms are alike in it ({least} to {most})."
     if results.scaling and results.scaling.points:
         figures["scaling"] = drawing.draw_scaling(results.scaling.points, results.scaling.law)
