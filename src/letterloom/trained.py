@@ -13,14 +13,13 @@ from letterloom.generation.defaults import MAX_NEW_TOKENS, TEMPERATURE
 from letterloom.texts import Split, Texts, Unknown, own_split, text_for
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from letterloom.compression.codec import Codec, Watch
     from letterloom.evaluation.loss import Evaluation
     from letterloom.evaluation.verification import Comparison
     from letterloom.generation.engine import Engine
     from letterloom.model.transformer import Transformer
     from letterloom.runs.checkpoint import Checkpoint
+    from letterloom.runs.quantized import Parameter
     from letterloom.text.tokenizers import Ids
 
 Protocol = Literal["blocks", "sliding"]
@@ -80,20 +79,20 @@ class Model:
 
         from letterloom.generation.compiled.engine import CompiledEngine
 
-        engine = CompiledEngine(self._arrays(), self.checkpoint.config.model, self.checkpoint.tokenizer.vocab_size)
+        engine = CompiledEngine(self._parameters(), self.checkpoint.config.model, self.checkpoint.tokenizer.vocab_size)
         log.info("text is drawn by compiled kernels on the CPU, threads for one text: %d", engine.threads_for_one)
         return engine
 
-    def _arrays(self) -> "dict[str, NDArray[Any]]":
-        """The parameters by name, without torch, as its configuration says."""
+    def _parameters(self) -> "dict[str, Parameter]":
+        """The parameters by name as they are stored, without torch, as its configuration says."""
         from letterloom.generation.compiled.weights import parameter_shapes
         from letterloom.runs.checkpoint import require_same
 
-        arrays, config = self.checkpoint.arrays(), self.checkpoint.config.model
-        found = {name: array.shape for name, array in arrays.items()}
+        parameters, config = self.checkpoint.parameters(), self.checkpoint.config.model
+        found = {name: parameter.shape for name, parameter in parameters.items()}
         expected = parameter_shapes(config, self.checkpoint.tokenizer.vocab_size)
         require_same(found, expected, self.checkpoint.path / "model.safetensors")
-        return arrays
+        return parameters
 
     def generate(self, prompt: str = "", max_new_tokens: int = MAX_NEW_TOKENS, **options: Any) -> str:
         """The prompt and the text after it; the options are those of `stream`."""
@@ -256,11 +255,10 @@ class Model:
     @cached_property
     def _codec(self) -> "Codec":
         from letterloom.compression.codec import Codec
+        from letterloom.runs.quantized import widened
 
-        checkpoint = self.checkpoint
-        return Codec(
-            self._arrays(), checkpoint.config.model, checkpoint.tokenizer, lambda: replace(self, device="cpu").network
-        )
+        arrays, config = widened(self._parameters()), self.checkpoint.config.model
+        return Codec(arrays, config, self.checkpoint.tokenizer, lambda: replace(self, device="cpu").network)
 
     def verify(self) -> "Comparison":
         """Hold the model against the NumPy reference, in float64, on characters drawn by a fixed seed.

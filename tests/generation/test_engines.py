@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from letterloom.model.transformer import Transformer
 from letterloom.model.window import window_start
 from letterloom.reference.model import forward
 from letterloom.reference.options import Options
+from letterloom.runs.quantized import QuantizedMatrix, choose, quantize, read_quantized, widened
 
 VOCAB = 19
 configs = st.builds(
@@ -62,6 +64,11 @@ def random_model(config: ModelConfig, seed: int = 3) -> Transformer:
 def compiled(model: Transformer, threads: int = 1) -> CompiledEngine:
     parameters = {name: parameter.detach().numpy() for name, parameter in model.named_parameters()}
     return CompiledEngine(parameters, model.config, model.vocab_size, threads)
+
+
+def quantized(model: Transformer, bits: int) -> dict[str, Any]:
+    parameters = {name: parameter.detach().numpy() for name, parameter in model.named_parameters()}
+    return read_quantized(quantize(parameters, choose(bits, None)), model.config, Path("model.safetensors"))
 
 
 def numbers(n: int, *samples: int) -> NDArray[np.float64]:
@@ -149,6 +156,51 @@ def test_threads_change_nothing(config: ModelConfig, threads: int) -> None:
         draws = numbers(40, 0)
         assert np.array_equal(alone.draw(Sampler(), draws), shared.draw(Sampler(), draws))
     assert np.array_equal(alone.logits(), shared.logits())
+
+
+@given(config=configs, bits=st.sampled_from([8, 4]), streams=st.sampled_from([1, 2, 5]), seed=st.integers(0, 100))
+@settings(max_examples=30)
+def test_quantized_weights_give_what_they_mean(config: ModelConfig, bits: int, streams: int, seed: int) -> None:
+    parameters = quantized(random_model(config, seed), bits)
+    floats = CompiledEngine(widened(parameters), config, VOCAB, threads=1)
+    narrow = CompiledEngine(parameters, config, VOCAB, threads=3)
+    narrow.threads_for_one = 3
+    assert {array.dtype for array in (narrow.weights.qkv, narrow.weights.gate, narrow.weights.head)} == {np.dtype("i1")}
+    text = np.random.default_rng(seed).integers(VOCAB, size=1 + seed % 50)
+    ours, expected = (engine.begin(text, streams) for engine in (narrow, floats))
+    for _ in range(2):
+        draws = numbers(30, *range(streams))
+        assert np.array_equal(ours.draw(Sampler(), draws), expected.draw(Sampler(), draws))
+        assert np.array_equal(ours.logits(), expected.logits())  # bit for bit
+
+
+@given(config=configs, bits=st.sampled_from([8, 4]), seed=st.integers(0, 100))
+@settings(max_examples=20)
+def test_logits_of_quantized_weights_are_those_of_the_reference(config: ModelConfig, bits: int, seed: int) -> None:
+    model = random_model(config, seed)
+    parameters = quantized(model, bits)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(torch.from_numpy(widened(parameters)[name]))
+    ids = np.random.default_rng(seed).integers(VOCAB, size=1 + seed % config.context_length)
+    expected = reference_logits(model, ids)
+    found = CompiledEngine(parameters, config, VOCAB).begin(ids).logits()[0]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * max(1.0, float(np.abs(expected).max())))
+
+
+def test_quantized_weights_take_a_third_of_the_memory() -> None:
+    config = ModelConfig(d_model=128, n_heads=4, n_layers=2)
+    model = random_model(config)
+    floats, narrow = compiled(model), CompiledEngine(quantized(model, 4), config, VOCAB)
+    assert 3 * sum(array.nbytes for array in narrow.weights) < sum(array.nbytes for array in floats.weights)
+
+
+def test_scales_that_are_not_finite_are_told() -> None:
+    parameters = quantized(MODEL, 8)
+    matrix = parameters["blocks.0.mlp.up.weight"]
+    parameters["blocks.0.mlp.up.weight"] = QuantizedMatrix(matrix.codes, np.full_like(matrix.scales, np.nan))
+    with pytest.raises(NonFiniteError, match="not finite"):
+        CompiledEngine(parameters, MODEL.config, VOCAB).begin(PROMPT).draw(Sampler(), numbers(3, 0))
 
 
 def test_texts_drawn_by_several_threads_of_the_caller_do_not_wait_for_one_another() -> None:

@@ -29,6 +29,7 @@ _COMMANDS = {  # name: (what it does, what it takes, an example)
     "compress": ("Compress a file, losslessly, by a model.", "RUN FILE -o FILE", "latest hamlet.txt -o hamlet.ltz"),
     "decompress": ("Bring back a compressed file.", "RUN FILE -o FILE", "latest hamlet.ltz -o hamlet.txt"),
     "verify": ("Check a run's files, and its model against the NumPy reference.", "RUN", "latest"),
+    "quantize": ("Store a model in fewer bits, and tell what that costs.", "RUN", "latest --bits 4"),
     "report": ("Write the report of a run again, or one of several runs.", "RUN [RUN ...]", "runs/a runs/b --out ab"),
     "profile": ("Tell what a model is made of and costs.", "RECIPE|RUN [CORPUS ...]", "lecture-small --json"),
     "baselines": ("Tell what a text costs without a model: n-grams, compressors.", "CORPUS [CORPUS ...]", "hamlet.txt"),

@@ -5,7 +5,7 @@ import logging
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from letterloom import storage
 from letterloom.config import RunConfig, build_config, to_toml
 from letterloom.errors import ConfigError, DataMismatchError, LetterloomError, RunError
 from letterloom.runs.directory import RunDirectory, is_checkpoint, is_run
+from letterloom.runs.quantized import Parameter, Quantization, quantize, read_quantized, widened
 from letterloom.text.tokenizers import Tokenizer, tokenizer_from_json
 
 if TYPE_CHECKING:
@@ -43,14 +44,43 @@ class Checkpoint:
         """Steps of training behind these weights."""
         return int(self.manifest["step"])
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """The model's parameters by name, without torch.
+    @property
+    def quantization(self) -> Quantization | None:
+        """How the weights were quantized; None where they are those that were trained."""
+        how = self.manifest.get("quantized")
+        return None if how is None else Quantization(**how)
+
+    def parameters(self) -> dict[str, Parameter]:
+        """The model's parameters by name as they are stored, without torch: quantized matrices, arrays of floats.
 
         Raises:
             DataMismatchError: the file is damaged.
         """
         with self.reading("model") as data:
-            return dict(safetensors.numpy.load(data))
+            stored = safetensors.numpy.load(data)
+        if self.quantization is None:
+            return dict(stored)
+        return read_quantized(stored, self.config.model, self.path / "model.safetensors")
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The model's parameters by name as floats, without torch; what was quantized is widened.
+
+        Raises:
+            DataMismatchError: the file is damaged.
+        """
+        return widened(self.parameters())
+
+    def require_trainable(self) -> None:
+        """Refuse to train on from quantized weights: what a step changes is less than they can say.
+
+        Raises:
+            RunError: they are quantized; what to do instead.
+        """
+        if self.quantization:
+            raise RunError(
+                f"{self.path} is quantized ({self.quantization.bits} bits) and cannot be trained on; resume the run it "
+                "was made from, and quantize that again"
+            )
 
     def tensors(self, name: str) -> "dict[str, Tensor]":
         """The tensors of `model` or `optimizer`, on the CPU; see `runs.tensors`."""
@@ -101,6 +131,21 @@ def save_checkpoint(
         folder.write("state.json", json.dumps(dict(state), indent=2) + "\n")
         folder.write("run.toml", to_toml(config))
         folder.write("tokenizer.json", tokenizer.to_json())
+
+
+def save_quantized(path: Path, checkpoint: Checkpoint, how: Quantization) -> None:
+    """Write a checkpoint again with narrower weights, without what training needs, durably and whole.
+
+    Raises:
+        NonFiniteError: a weight is NaN or infinite.
+        ConfigError: a weight is too large for the scales.
+        ResourceError: the disk is full.
+    """
+    model = safetensors.numpy.save(quantize(checkpoint.arrays(), how))
+    with storage.new_folder(path, step=checkpoint.step, quantized=asdict(how)) as folder:
+        folder.write("model.safetensors", model)
+        for name in ("state.json", "run.toml", "tokenizer.json"):
+            folder.write(name, storage.read_verified(checkpoint.path, name, checkpoint.manifest))
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

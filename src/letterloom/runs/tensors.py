@@ -13,11 +13,16 @@ from letterloom.runs.checkpoint import Checkpoint, require_same
 
 
 def read_tensors(checkpoint: Checkpoint, name: str) -> dict[str, Tensor]:
-    """The tensors of `model` or `optimizer`, on the CPU.
+    """The tensors of `model` or `optimizer`, on the CPU; a quantized model's are widened.
 
     Raises:
         DataMismatchError: the file is damaged.
+        RunError: the optimizer of a quantized checkpoint is asked for, which has none.
     """
+    if checkpoint.quantization and name == "model":
+        return {name: torch.from_numpy(array) for name, array in checkpoint.arrays().items()}
+    if name == "optimizer":
+        checkpoint.require_trainable()
     with checkpoint.reading(name) as data:
         return safetensors.torch.load(data)
 

@@ -13,6 +13,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from letterloom.runs.quantized import GROUP
+
 INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # compiled code calls it, and nothing else
 PAD = 16  # a multiple of every width below: how far rows and columns are filled up with zeros
 
@@ -34,7 +36,8 @@ def block_product(rows: int, columns: int) -> Any:
     """An intrinsic: y[m + j, r + i] = bias[r + i] + sum over k < depth of w[r + i, k] * x[m + j, k], for a whole block.
 
     All arrays are C-contiguous float32, w (R, >= depth), x (M, >= depth), y (M, >= R), bias (R,); depth is a multiple
-    of `PAD`.
+    of `PAD`. Or w is int8: in a row depth codes, then the float32 scale of each `GROUP` of them, bytes as they are. A
+    code times its scale is exact, so the sums are bit for bit those of the float32 weights that are meant.
     """
 
     @intrinsic
@@ -49,9 +52,10 @@ def block_product(rows: int, columns: int) -> Any:
             zero = ir.Constant(_vector(LANES), None)
             sums = [cgutils.alloca_once_value(builder, zero) for _ in range(rows * columns)]  # become registers
             lanes = ir.Constant(depth.type, LANES)
+            read_weights = _dequantize if signature.args[0].dtype == types.int8 else _read_floats
             with cgutils.for_range(builder, builder.udiv(depth, lanes)) as loop:
                 k = builder.mul(loop.index, lanes)
-                w_parts = [_load(builder, builder.gep(row, [k]), LANES) for row in w_rows]
+                w_parts = [read_weights(builder, row, k, depth) for row in w_rows]
                 x_parts = [_load(builder, builder.gep(row, [k]), LANES) for row in x_rows]
                 for place, total in enumerate(sums):
                     term = builder.fmul(w_parts[place % rows], x_parts[place // rows], flags=("contract",))
@@ -106,6 +110,23 @@ def _added_up(builder: Any, vectors: list[Any]) -> list[Any]:
         vectors = [builder.fadd(_lanes(builder, a, b, lower), _lanes(builder, a, b, upper)) for a, b in pairs]
         group = half
     return vectors
+
+
+def _read_floats(builder: Any, row: Any, k: Any, _: Any) -> Any:
+    """`LANES` weights of a row, from place k on."""
+    return _load(builder, builder.gep(row, [k]), LANES)
+
+
+def _dequantize(builder: Any, row: Any, k: Any, depth: Any) -> Any:
+    """`LANES` weights of a row, from place k on, of their codes and the scale of their group."""
+    vector = ir.VectorType(ir.IntType(8), LANES)
+    codes = builder.load(builder.bitcast(builder.gep(row, [k]), vector.as_pointer()))
+    codes.align = 1
+    scales = builder.bitcast(builder.gep(row, [depth]), ir.FloatType().as_pointer())
+    scale = builder.load(builder.gep(scales, [builder.udiv(k, ir.Constant(k.type, GROUP))]))
+    scale.align = 4
+    one = builder.insert_element(ir.Constant(_vector(LANES), None), scale, ir.Constant(ir.IntType(32), 0))
+    return builder.fmul(builder.sitofp(codes, _vector(LANES)), _lanes(builder, one, one, [0] * LANES))
 
 
 def _vector(length: int) -> Any:

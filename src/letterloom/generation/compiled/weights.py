@@ -1,7 +1,7 @@
 """A model's parameters, laid out for the kernels: one array of each kind over all layers, padded with zeros."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from letterloom.config import POSITION_BASE, ModelConfig
 from letterloom.generation.compiled import arithmetic
 from letterloom.generation.compiled.arithmetic import Array
 from letterloom.generation.compiled.intrinsics import PAD
+from letterloom.runs.quantized import GROUP, Parameter, QuantizedMatrix, widened
 
 GAP = 256  # floats; LLVM keeps the distance of a vector, times the few that it takes in a turn of the loop
 _ACTIVATIONS = {
@@ -39,7 +40,8 @@ class Options(NamedTuple):
 class Weights(NamedTuple):
     """Float32, C-contiguous, 64-byte aligned. L layers; P(n) is n filled up to a multiple of `PAD`.
 
-    A norm is (2, D): gain and bias. What a model lacks is zeros (an added row, a bias) or empty (a matrix).
+    A norm is (2, D): gain and bias. What a model lacks is zeros (an added row, a bias) or empty (a matrix). Of a
+    quantized model the matrices of the products are int8, a row as `intrinsics.block_product` reads it.
     """
 
     embedding: Array  # (V, D)
@@ -114,26 +116,34 @@ def parameter_shapes(config: ModelConfig, vocab_size: int) -> dict[str, tuple[in
     return shapes
 
 
-def lay_out(parameters: Mapping[str, NDArray[np.floating]], config: ModelConfig, vocab_size: int) -> Weights:
+def lay_out(parameters: Mapping[str, Parameter], config: ModelConfig, vocab_size: int) -> Weights:
     """Parameters of the names and shapes of `parameter_shapes`, as the kernels read them."""
     context, d, f = config.context_length, config.d_model, config.d_hidden
+    tables = ("embedding.weight", "position.weight")  # read a row at a time, as floats
+    floats = widened({n: p for n, p in parameters.items() if n in tables or not isinstance(p, QuantizedMatrix)})
+    quantized = isinstance(parameters["blocks.0.mlp.up.weight"], QuantizedMatrix)
 
     def zeros_with(found: NDArray[np.floating] | None, *shape: int) -> Array:
         return aligned(shape) if found is None else _padded(found, shape)
 
-    def of_layers(name: str, *shape: int) -> Array:
-        whole = aligned((config.n_layers, *shape))
+    def matrices(names: Sequence[str], rows: int, columns: int) -> NDArray[Any]:
+        filled = _rows_quantized if quantized else _rows_of_floats
+        return filled([parameters[name] for name in names], padded(rows), padded(columns))
+
+    def of_layers(name: str, rows: int, columns: int) -> NDArray[Any]:
+        return matrices([f"blocks.{i}.{name}.weight" for i in range(config.n_layers)], rows, columns)
+
+    def biases_of_layers(name: str, length: int) -> Array:
+        whole = aligned((config.n_layers, padded(length)))
         for i, part in enumerate(whole):
-            found = parameters.get(f"blocks.{i}.{name}")
-            if found is not None:
-                part[tuple(map(slice, found.shape))] = found
+            part[:length] = floats.get(f"blocks.{i}.{name}.bias", 0.0)
         return whole
 
     def norms(*names: str) -> Array:
         whole = aligned((len(names), 2, d))
         for part, name in zip(whole, names, strict=True):
             for row, kind in zip(part, ("weight", "bias"), strict=True):
-                row[:] = parameters.get(f"{name}.{kind}", 0.0)
+                row[:] = floats.get(f"{name}.{kind}", 0.0)
         return whole
 
     def norms_of_layers(name: str) -> Array:
@@ -141,32 +151,30 @@ def lay_out(parameters: Mapping[str, NDArray[np.floating]], config: ModelConfig,
 
     gated = config.activation == "swiglu"
     cos, sin = _rotary(config) if config.positions == "rotary" else (aligned((context, 0)), aligned((context, 0)))
-    position = _sinusoids(config) if config.positions == "sinusoidal" else parameters.get("position.weight")
+    position = _sinusoids(config) if config.positions == "sinusoidal" else floats.get("position.weight")
     return Weights(
-        embedding=_padded(parameters["embedding.weight"], (vocab_size, d)),
-        smear=zeros_with(parameters.get("smear.weight"), 2, d),
+        embedding=_padded(floats["embedding.weight"], (vocab_size, d)),
+        smear=zeros_with(floats.get("smear.weight"), 2, d),
         position=zeros_with(position, context, d),
         cos=cos,
         sin=sin,
         attention_norm=norms_of_layers("attention_norm"),
-        qkv=of_layers("attention.qkv.weight", padded(3 * d), padded(d)),
-        qkv_bias=of_layers("attention.qkv.bias", padded(3 * d)),
-        out=of_layers("attention.out.weight", padded(d), padded(d)),
-        out_bias=of_layers("attention.out.bias", padded(d)),
+        qkv=of_layers("attention.qkv", 3 * d, d),
+        qkv_bias=biases_of_layers("attention.qkv", 3 * d),
+        out=of_layers("attention.out", d, d),
+        out_bias=biases_of_layers("attention.out", d),
         attention_post_norm=norms_of_layers("attention_post_norm"),
         mlp_norm=norms_of_layers("mlp_norm"),
-        up=of_layers("mlp.up.weight", padded(f), padded(d)),
-        up_bias=of_layers("mlp.up.bias", padded(f)),
-        gate=of_layers("mlp.gate.weight", padded(f), padded(d)) if gated else aligned((0, padded(f), padded(d))),
-        gate_bias=of_layers("mlp.gate.bias", padded(f)) if gated else aligned((0, padded(f))),
-        down=of_layers("mlp.down.weight", padded(d), padded(f)),
-        down_bias=of_layers("mlp.down.bias", padded(d)),
+        up=of_layers("mlp.up", f, d),
+        up_bias=biases_of_layers("mlp.up", f),
+        gate=of_layers("mlp.gate", f, d) if gated else matrices([], f, d),
+        gate_bias=biases_of_layers("mlp.gate", f) if gated else aligned((0, padded(f))),
+        down=of_layers("mlp.down", d, f),
+        down_bias=biases_of_layers("mlp.down", d),
         mlp_post_norm=norms_of_layers("mlp_post_norm"),
         norm=norms("norm"),
-        head=_padded(parameters.get("head.weight", parameters["embedding.weight"]), (padded(vocab_size), padded(d)))[
-            None
-        ],
-        head_bias=zeros_with(parameters.get("head.bias"), padded(vocab_size))[None],
+        head=matrices(["embedding.weight" if config.tied_head else "head.weight"], vocab_size, d),
+        head_bias=zeros_with(floats.get("head.bias"), padded(vocab_size))[None],
     )
 
 
@@ -190,6 +198,25 @@ def aligned(shape: tuple[int, ...]) -> Array:
 def _padded(array: NDArray[np.floating], shape: tuple[int, ...]) -> Array:
     whole = aligned(shape)
     whole[tuple(map(slice, array.shape))] = array
+    return whole
+
+
+def _rows_of_floats(matrices: Sequence[Any], rows: int, columns: int) -> Array:
+    whole = aligned((len(matrices), rows, columns))
+    for part, matrix in zip(whole, matrices, strict=True):
+        part[: matrix.shape[0], : matrix.shape[1]] = matrix
+    return whole
+
+
+def _rows_quantized(matrices: Sequence[Any], rows: int, columns: int) -> NDArray[np.int8]:
+    """Rows of int8: codes, then the scales of their groups as float32, filled up to 16 bytes: so no load of 16 codes
+    lies in two cache lines.
+    """
+    scales = -(-columns // (4 * GROUP)) * 4
+    whole = aligned((len(matrices), rows, columns // 4 + scales)).view(np.int8)
+    for part, matrix in zip(whole, matrices, strict=True):
+        part[: matrix.shape[0], : matrix.shape[1]] = matrix.codes
+        part[: matrix.shape[0], columns:].view(np.float32)[:, : matrix.scales.shape[1]] = matrix.scales
     return whole
 
 
