@@ -41,7 +41,8 @@ def test_nothing_is_pickled_or_evaluated() -> None:
 
 
 def test_the_public_names_are_these() -> None:
-    assert letterloom.__all__ == ["Model", "Run", "compare", "load", "resume", "train"]
+    names = ["Model", "Run", "Study", "compare", "finetune", "load", "resume", "run_study", "train"]
+    assert letterloom.__all__ == names
 
 
 def test_importing_the_package_imports_no_torch() -> None:

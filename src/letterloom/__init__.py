@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from letterloom.api import Model, Run, compare, load, resume, train
+    from letterloom.api import Model, Run, compare, finetune, load, resume, train
     from letterloom.study import Study, run_study
 
 __version__ = "0.1.0"
-__all__ = ["Model", "Run", "Study", "compare", "load", "resume", "run_study", "train"]
+__all__ = ["Model", "Run", "Study", "compare", "finetune", "load", "resume", "run_study", "train"]
 
 
 def __getattr__(name: str) -> Any:

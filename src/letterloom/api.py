@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from letterloom.config import RunConfig, build_config, read_toml
+from letterloom.config import build_config, read_toml
 from letterloom.errors import ConfigError, RunError
 from letterloom.recipes import read_recipe
 from letterloom.texts import Split, Texts, corpus_names
@@ -24,12 +24,14 @@ from letterloom.trained import Model, Protocol, load
 from letterloom.training.planning.ladder import first_shape
 
 if TYPE_CHECKING:
+    from letterloom.adaptation.context import Positions
+    from letterloom.adaptation.vocabulary import Characters
     from letterloom.evaluation.comparison import Difference
     from letterloom.reporting.curves import CurvesFigure
     from letterloom.reporting.profile.figures import Profile
     from letterloom.runs.directory import RunDirectory
 
-__all__ = ["Model", "Run", "compare", "load", "open_run", "profile", "resume", "train"]
+__all__ = ["Model", "Run", "compare", "finetune", "load", "open_run", "profile", "resume", "train"]
 
 DEFAULT_RECIPE = "small"
 _LIMITS = ("max_steps", "max_epochs", "max_minutes")
@@ -55,6 +57,11 @@ class Run:
     def samples(self) -> list[Path]:
         """Files of text written during training, the newest last."""
         return [file for files in self._directory().samples().values() for file in files]
+
+    @property
+    def finetuning(self) -> dict[str, Any] | None:
+        """What a finetuned run began from, gained and forgot; None of a run from scratch."""
+        return self._directory().finetuning()
 
     @property
     def verdict(self) -> str | None:
@@ -140,7 +147,7 @@ def train(
     run_config = build_config(*layers)
     minutes = run_config.training.max_minutes if open_to_plan else None
     name = Path(str(config or recipe)).stem if minutes is None else f"{minutes:g}min"
-    path = Path(out) if out is not None else _default_path(run_config, name)
+    path = Path(out) if out is not None else _default_path(run_config.text.corpus, name)
 
     from letterloom.training import loop
 
@@ -154,9 +161,55 @@ def resume(run: str | Path) -> Run:
         RunError: there is no such run.
         And what `letterloom.training.loop.resume` raises.
     """
+    from letterloom.adaptation.finetuning import complete
+    from letterloom.runs.checkpoint import load_checkpoint
+    from letterloom.runs.directory import find_run, is_checkpoint
     from letterloom.training import loop
+    from letterloom.training.launch import rank_of_environment
 
-    return Run(loop.resume(open_run(run).path).path)
+    if is_checkpoint(found := find_run(run)):
+        load_checkpoint(found).require_trainable()
+    resumed = loop.resume(open_run(run).path)
+    if not rank_of_environment():
+        complete(resumed)
+    return Run(resumed.path)
+
+
+def finetune(
+    run: str | Path,
+    corpus: Texts,
+    out: str | Path | None = None,
+    *,
+    characters: "Characters" = "grow",
+    positions: "Positions" = "interpolate",
+    replay: float = 0.0,
+    **settings: Mapping[str, Any],
+) -> Run:
+    """Train a model further on another text; the old text's loss is measured beside the new one's.
+
+    Args:
+        run: What to begin from: a run, a checkpoint, or `latest`; it is only read.
+        corpus: Names, files or folders.
+        out: The new run directory; by default `runs/CORPUS-from-RUN-TIME`.
+        characters: "grow" adds those that the model lacks, "refuse" lets none be new, "text" keeps exactly the text's.
+        positions: Whether learned positions may be interpolated for a longer context, or this is refused.
+        replay: Share of the training ids that is the old text, so that less of it is forgotten.
+        **settings: As for `train`, over those of the run and what suits finetuning.
+
+    Raises:
+        What `letterloom.adaptation.finetuning.finetune` raises.
+    """
+    began = time.perf_counter()
+    if "corpus" in _section(settings, "text"):
+        raise ConfigError("the text is given twice, as CORPUS and as text.corpus; keep one of them")
+    names = corpus_names(corpus)
+
+    from letterloom.adaptation import finetuning
+    from letterloom.runs.directory import find_run
+
+    path = Path(out) if out is not None else _default_path(names, f"from-{find_run(run).resolve().name}")
+    adaptation = finetuning.Adaptation(characters, positions, replay)
+    return Run(finetuning.finetune(run, names, path, settings, adaptation, began).path)
 
 
 def open_run(path: str | Path) -> Run:
@@ -225,8 +278,8 @@ def _section(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return section if isinstance(section, Mapping) else {}  # what is no section, `build_config` refuses
 
 
-def _default_path(config: RunConfig, settings: str) -> Path:
+def _default_path(corpus: Sequence[str], settings: str) -> Path:
     """`runs/CORPUS-RECIPE-TIME`, in characters that need no quotes in a shell."""
-    names = Path(config.text.corpus[0]).stem, settings
+    names = Path(corpus[0]).stem, settings
     words = [re.sub(r"[^\w-]+", "_", name)[:60].strip("_-") for name in names]
     return Path("runs") / "-".join([*filter(None, words), datetime.now().strftime("%Y%m%d-%H%M%S")])

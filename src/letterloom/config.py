@@ -102,6 +102,17 @@ class TextConfig(Section):
         1.0, gt=0.0, le=1.0, description="Share of the training split that is used, from its beginning on."
     )
     records_seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the order in which records are split.")
+    replay: tuple[str, ...] = Field((), description="Texts of an earlier training, to read again beside this one.")
+    replay_records: Literal["none", "lines"] = Field("none", description="As `records`, for what is replayed.")
+    replay_share: float = Field(
+        0.0, ge=0.0, le=0.9, description="Share of the training ids that is replayed, of the training split there."
+    )
+
+    @model_validator(mode="after")
+    def _replays(self) -> Self:
+        if bool(self.replay) != (self.replay_share > 0.0):
+            raise ValueError("replay and replay_share need one another: give both, or neither")
+        return self
 
 
 class OptimizerConfig(Section):
@@ -177,6 +188,9 @@ class TrainingConfig(Section):
     ema_decay: float | None = Field(
         None, gt=0.0, lt=1.0, description="Decay of averaged weights, which are then the ones evaluated and kept."
     )
+    lora_rank: int | None = Field(
+        None, ge=1, le=10**6, description="Finetuning: train factors of this rank beside the blocks' matrices (LoRA)."
+    )
     precision: Literal["auto", "mixed", "fp32", "bf16", "fp16"] = Field(
         "auto",
         description="Number format of the matrix products; 'mixed' is fp16 with a scaled loss on CUDA, elsewhere bf16.",
@@ -210,6 +224,20 @@ class RunConfig(Section):
     text: TextConfig = Field(default_factory=lambda: TextConfig.model_validate({}))
     optimizer: OptimizerConfig = Field(default_factory=lambda: OptimizerConfig.model_validate({}))
     training: TrainingConfig = Field(default_factory=lambda: TrainingConfig(max_steps=2000))
+
+    @model_validator(mode="after")
+    def _factors_fit(self) -> Self:
+        rank, least = self.training.lora_rank, min(self.model.d_model, self.model.d_hidden)
+        if rank is None:
+            return self
+        if rank > least:
+            matrix = "attention.out" if least == self.model.d_model else "mlp.up"
+            raise ValueError(f"training.lora_rank {rank} is more than {matrix}.weight has; give at most {least}")
+        if self.optimizer.name == "muon":
+            raise ValueError("optimizer.name muon moves whole matrices; with training.lora_rank use adamw")
+        if self.training.ema_decay is not None:
+            raise ValueError("training.ema_decay averages whole matrices; drop it, or training.lora_rank")
+        return self
 
     def settings(self) -> dict[str, Any]:
         """Every setting by its name, such as model.n_layers, its value as JSON has it."""

@@ -81,7 +81,6 @@ def own_split(checkpoint: "Checkpoint", name: Split) -> "tuple[Ids, float | None
 
 def own_run(checkpoint: "Checkpoint") -> "RunDirectory | None":
     """The run that a checkpoint lies in, unless it was copied out of it."""
-    from letterloom.runs.directory import RunDirectory, is_run
+    from letterloom.runs.directory import run_around
 
-    run = checkpoint.path.resolve().parent.parent
-    return RunDirectory(run) if is_run(run) else None
+    return run_around(checkpoint.path)

@@ -17,8 +17,20 @@ from letterloom import api, cli
 from letterloom.errors import LetterloomError
 
 COMMANDS = [
-    *("train", "resume", "generate", "repl", "evaluate", "compare", "score", "compress", "decompress", "verify"),
-    *("report", "profile", "baselines", "inspect", "corpora", "recipes", "study"),
+    *(
+        "train",
+        "resume",
+        "finetune",
+        "generate",
+        "repl",
+        "evaluate",
+        "compare",
+        "score",
+        "compress",
+        "decompress",
+        "verify",
+    ),
+    *("quantize", "report", "profile", "baselines", "inspect", "corpora", "recipes", "study"),
 ]
 STUDY_COMMANDS = ["run", "resume", "status", "report", "list"]
 HEAVY = {"torch", "scipy", "matplotlib", "numpy", "jinja2", "requests"}

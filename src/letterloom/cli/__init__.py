@@ -21,6 +21,8 @@ from letterloom.training.launch import rank_of_environment
 _COMMANDS = {  # name: (what it does, what it takes, an example)
     "train": ("Train a model on a text and measure it.", "[CORPUS ...]", "hamlet.txt --minutes 4 --out runs/hamlet"),
     "resume": ("Continue a run that was stopped, as if it never had been.", "RUN", "runs/hamlet"),
+    "finetune": ("Train a model further, on another text.", "RUN CORPUS [CORPUS ...]", "latest names --records lines"),
+    "merge": ("Put an adapter into the model that it was made for.", "RUN ADAPTER -o DIR", "latest a/adapter -o b"),
     "generate": ("Write text with a trained model.", "RUN", "latest --prompt HAMLET: -n 300 --temperature 0.7"),
     "repl": ("Continue what you type, with a trained model.", "RUN", "latest --temperature 0.7"),
     "evaluate": ("Measure a model: nats and bits per character.", "RUN [CORPUS ...]", "latest --protocol sliding"),

@@ -24,8 +24,10 @@ FOLDED = 12  # characters that a column of words keeps at least
 def print_run(run: "Run", as_json: bool) -> None:
     """What a finished run reached: its figures, the last text it wrote, and where it lies."""
     evaluation, places = run.evaluation or {}, {"run": str(run.path), "report": str(run.path / "report.html")}
+    finetuning = run.finetuning
     if as_json:
-        print_json({**places, "evaluation": evaluation, "verdict": run.verdict, **run.beside})
+        told = {"finetuning": finetuning} if finetuning else {}
+        print_json({**places, "evaluation": evaluation, "verdict": run.verdict, **run.beside, **told})
         return
     if evaluation:
         held_out, seen = evaluation["validation"], evaluation["training"]["blocks"]
@@ -36,6 +38,9 @@ def print_run(run: "Run", as_json: bool) -> None:
         )
         print_lines(evaluation_lines(held_out["blocks"]) | also)
         print(f"\n{textwrap.fill(run.verdict or '', WIDTH)}")
+    if finetuning:
+        print()
+        print_lines({f"{name} text": _change(finetuning[name]) for name in ("new", "old")})
     if run.samples:
         print(f"\n{escape_controls(run.samples[-1].read_text(encoding='utf-8'))}\n")
     print_lines(places)
@@ -106,6 +111,17 @@ def evaluation_lines(evaluation: Mapping[str, Any]) -> dict[str, str]:
         "protocol": f"{evaluation['protocol']}, at most {evaluation['context_length']} characters of context",
         **({"learning rate": "{learning_rate:.1e}, by training text".format(**evaluation)} if learns else {}),
     }
+
+
+def _change(text: Mapping[str, Any]) -> str:
+    """What finetuning did to the loss of a text (of `finetuning.json`)."""
+    if "skipped" in text:
+        return f"not measured: {text['skipped']}"
+    before, after, difference = text["before"], text["after"], text["difference"]
+    interval = difference["interval"]
+    told = "  (95 %: {low:+.4f} to {high:+.4f})".format(**interval) if interval else ""
+    figures = f"{before['nats_per_character']:.4f} before, {after['nats_per_character']:.4f} after"
+    return f"{figures}: {difference['nats_per_character']:+.4f} nats per character{told}"
 
 
 def _estimate(value: float, *interval: float) -> str:

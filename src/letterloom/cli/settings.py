@@ -13,6 +13,7 @@ _SHORT_NAMES = {
     "text.records": ["--records"],
     "training.max_minutes": ["--minutes"],
     "training.seed": ["--seed"],
+    "training.lora_rank": ["--lora"],
 }
 _VALUES: dict[Any, str] = {int: "INT", float: "FLOAT", str: "TEXT", bool: "true|false", tuple[str, ...]: "TEXT"}
 

@@ -50,6 +50,16 @@ class RunDirectory:
         return self.path / "copying.json"
 
     @property
+    def finetuning_file(self) -> Path:
+        """What a finetuned run began from, and what that cost; `adaptation.finetuning` writes it."""
+        return self.path / "finetuning.json"
+
+    @property
+    def base_folder(self) -> Path:
+        """The checkpoint that a finetuning began from which trains factors alone, whose matrices stay what they are."""
+        return self.path / "base"
+
+    @property
     def samples_folder(self) -> Path:
         """Text drawn during training, by step."""
         return self.path / "samples"
@@ -142,6 +152,10 @@ class RunDirectory:
         """The samples beside passages of people; None where they were not held against them."""
         return self._read_json("copying.json") if self.copying_file.exists() else None
 
+    def finetuning(self) -> dict[str, Any] | None:
+        """What the run began from; None where that was nothing."""
+        return self._read_json("finetuning.json") if self.finetuning_file.exists() else None
+
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of the metrics log; a last line that a kill cut short is left out."""
         if not self.metrics_file.exists():
@@ -177,7 +191,8 @@ class RunDirectory:
             RunError: a run, or something else, is in the way.
         """
         # What is there of a run that was killed while it was created.
-        beginnings = {LOCK, "held-out.txt", "tokenizer.json", "corpus.json", "environment.json"}
+        beginnings = {LOCK, "base", "finetuning.json", "held-out.txt", "tokenizer.json", "corpus.json"}
+        beginnings |= {"environment.json"}
         try:
             str(self.path).encode()
         except UnicodeEncodeError:
@@ -248,6 +263,12 @@ def _step(checkpoint: Path) -> int | None:
 def is_run(path: Path) -> bool:
     """Whether `path` is a run directory (and not a checkpoint, which holds a run.toml too)."""
     return (path / "run.toml").is_file() and not (path / storage.MANIFEST).exists()
+
+
+def run_around(checkpoint: Path) -> RunDirectory | None:
+    """The run that a checkpoint folder lies in, unless it was copied out of it."""
+    run = checkpoint.resolve().parent.parent
+    return RunDirectory(run) if is_run(run) else None
 
 
 def is_checkpoint(path: Path) -> bool:

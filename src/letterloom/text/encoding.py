@@ -4,23 +4,20 @@ The source is streamed twice, to survey it and to encode it, so memory does not 
 cache (`LETTERLOOM_CACHE`) and can be made again at any time.
 """
 
-import hashlib
-import json
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from letterloom import storage
 from letterloom.config import TextConfig
-from letterloom.errors import CorpusError, DataMismatchError, RunError
-from letterloom.text.corpora import cache_folder, open_source
+from letterloom.errors import CorpusError, DataMismatchError
+from letterloom.text.corpora import open_source
 from letterloom.text.documents import Document, printable
 from letterloom.text.records import encode_records, read_records
+from letterloom.text.stored import stored_ids
 from letterloom.text.survey import first_of, survey
 from letterloom.text.synthetic import PREFIX
 from letterloom.text.synthetic.sources import open_synthetic
@@ -35,7 +32,6 @@ from letterloom.text.tokenizers import (
 )
 
 _VERSION = 1  # of the cached ids; a change in how text becomes ids needs a new one
-_WAIT = 24 * 3600.0  # seconds to wait while another process encodes the same text
 _BLOCK = 1 << 20  # ids looked at at once
 Marks = Callable[[Ids], NDArray[np.bool_]]
 
@@ -48,7 +44,8 @@ class Corpus:
     nats per character (see `SyntheticSource.limit`): the validation split given all of the text before it.
 
     `train` and `validation` are read-only memory maps, shape (n,). With records each begins and ends with an
-    end-of-text, so that every record has its context; the one between the splits belongs to both.
+    end-of-text, so that every record has its context; the one between the splits belongs to both. What is replayed of
+    another text stands at the end of `train`, and `description["replay"]` tells of it.
     """
 
     tokenizer: Tokenizer
@@ -72,8 +69,10 @@ def open_corpus(
     """Open the text of a run; encode it first, unless that was done before.
 
     The first `int(train_fraction * n)` of its n characters train, the rest validates; with records, the first
-    `int(train_fraction * n)` of n shuffled records. Of what trains, the share `train_share` is used. A given `tokenizer` (a trained model's) is used as it is; without
-    one, the vocabulary is that of the text. The text is checked against `expected`, a run's description, if given.
+    `int(train_fraction * n)` of n shuffled records. Of what trains, the share `train_share` is used, and after it comes
+    as much of what `replay` names, from the beginning of its training split, as makes `replay_share` of both. A given
+    `tokenizer` (a trained model's) is used as it is; without one, the vocabulary is that of the text. The text is
+    checked against `expected`, a run's description, if given.
 
     Raises:
         CorpusError: the text is missing, unreadable, not UTF-8, or too short to be split.
@@ -82,6 +81,8 @@ def open_corpus(
             `expected` one.
         ResourceError: the disk of the cache is full.
     """
+    if tokenizer is None and config.replay:
+        tokenizer = _new_tokenizer(config, characters_of(config))
     tokenizer, ids, description = _encode(config, tokenizer, unknown, expected)
     characters = _character_marks(tokenizer)
     in_records = config.records == "lines"
@@ -106,6 +107,8 @@ def open_corpus(
         if name.startswith(PREFIX) and not others:
             known = (expected or {}).get("limit")  # of the same text, by its hash
             description["limit"] = known or open_synthetic(name).limit(cut)
+    if config.replay:
+        train = _with_replay(train, config, tokenizer, unknown, description, (expected or {}).get("replay"))
     return Corpus(tokenizer, train, validation, description)
 
 
@@ -122,6 +125,21 @@ def encode_text_of(
     """
     _, ids, description = _encode(TextConfig(corpus=tuple(corpus), records=records), tokenizer, unknown)
     return ids, description
+
+
+def characters_of(config: TextConfig) -> str:
+    """Every character of the ids of a run's text, what is replayed included, once, by code point.
+
+    Raises:
+        LetterloomError: as `open_corpus`.
+    """
+    found = ""
+    for corpus, records in ((config.corpus, config.records), (config.replay, config.replay_records)):
+        if corpus:
+            text = survey(open_source(corpus), in_records=records == "lines")
+            in_records = read_records(text.documents, config.records_seed) if records == "lines" else text
+            found += in_records.characters
+    return "".join(sorted(set(found)))
 
 
 def scored_characters(ids: Ids, tokenizer: Tokenizer) -> int:
@@ -144,6 +162,38 @@ def check_same_text(description: dict[str, Any], expected: dict[str, Any]) -> No
             f"the text {', '.join(description['corpus'])} is not the one this run was trained on: "
             f"its SHA-256 is {here}, that of the run's text {there}; bring that text back, or start a new run"
         )
+
+
+def _with_replay(
+    train: Ids,
+    config: TextConfig,
+    tokenizer: Tokenizer,
+    unknown: Unknown,
+    description: dict[str, Any],
+    expected: dict[str, Any] | None,
+) -> Ids:
+    """The training ids, and after them the beginning of another text's; the description tells of it."""
+    split = {"train_fraction": config.train_fraction, "records_seed": config.records_seed}
+    earlier = TextConfig.model_validate({"corpus": config.replay, "records": config.replay_records} | split)
+    other = open_corpus(earlier, tokenizer, unknown, expected)
+    wanted = round(config.replay_share / (1.0 - config.replay_share) * len(train))
+    parts = (train, other.train[:wanted])
+    count = len(parts[1])
+    share = count / (len(train) + count)
+    if count < wanted:
+        name = ", ".join(map(printable, config.replay))
+        description["notes"].append(f"{name} has {count:,} ids to replay, which are {share:.1%} of the training ids")
+    description["replay"] = {
+        "corpus": other.description["corpus"],
+        "sha256": other.description["sha256"],
+        "ids": count,
+        "share": share,
+    }
+    shares = {**split, "records": [config.records, config.replay_records], "train_share": config.train_share}
+    texts = [description["sha256"], other.description["sha256"]]
+    key = [_VERSION, "replay", texts, tokenizer.to_json(), shares, count, unknown]
+    pieces = (part[i : i + _BLOCK] for part in parts for i in range(0, len(part), _BLOCK))
+    return stored_ids(key, train.dtype, pieces, description["notes"])
 
 
 def _encode(
@@ -183,7 +233,7 @@ def _encode(
     else:
         pieces = _encode_documents(text.documents, tokenizer, unknown)
     key = [_VERSION, text.sha256, tokenizer.to_json(), config.records_seed if records else None, unknown]
-    ids = _on_disk(key, ids_dtype(tokenizer.vocab_size), pieces, notes)
+    ids = stored_ids(key, ids_dtype(tokenizer.vocab_size), pieces, notes)
     if records:
         about["records"] = {"kept": len(records.texts), "empty": records.empty, "repeated": records.repeated}
     about |= {
@@ -218,35 +268,6 @@ def _encode_documents(documents: Iterable[Document], tokenizer: Tokenizer, unkno
             yield tokenizer.encode_utf8(piece, unknown)
         if tokenizer.end_of_text_id is not None:
             yield np.array([tokenizer.end_of_text_id], dtype=np.uint32)
-
-
-def _on_disk(key: list[Any], dtype: np.dtype[Any], pieces: Iterator[Ids], notes: list[str]) -> Ids:
-    """The ids in `pieces` as a read-only memory map, from the cache where an intact one is."""
-    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
-    place = cache_folder() / "encoded" / name
-    folder, file = place / "ids", f"ids.{dtype.name}"
-    if not _is_intact(folder, name):
-        if folder.exists():
-            notes.append(f"the cached encoding {folder} was damaged, and was made again")
-        try:
-            with storage.lock(place / "lock", f"the cached encoding {place}", _WAIT):
-                storage.remove_leftovers(place)
-                if not _is_intact(folder, name):  # another process may have made it while this one waited
-                    with storage.new_folder(folder, key=name) as writer, writer.open(file) as stream:
-                        for ids in pieces:
-                            stream.write(ids.astype(dtype, copy=False).data)
-        except RunError as error:
-            raise RunError(f"{error}, or set LETTERLOOM_CACHE to a folder that can be written") from None
-    if not (folder / file).stat().st_size:
-        raise CorpusError("nothing is left of the text: none of its characters is in the vocabulary")
-    return np.memmap(folder / file, dtype=dtype, mode="r").view(np.ndarray)
-
-
-def _is_intact(folder: Path, key: str) -> bool:
-    try:
-        return bool(storage.verify_folder(folder)["key"] == key)
-    except (DataMismatchError, KeyError):
-        return False
 
 
 def _character_marks(tokenizer: Tokenizer) -> Marks:

@@ -1,7 +1,7 @@
 """Text to ids and back: one id a character, or one id a UTF-8 byte.
 
 A tokenizer is a value: frozen, equal when its vocabulary is equal, saved as JSON in every checkpoint. The optional
-end-of-text is the last id; it stands between documents and has no spelling.
+end-of-text stands between documents and has no spelling; its id is the last one, until the vocabulary grows.
 """
 # ruff: noqa: D102 (the protocol says what the methods of every tokenizer do)
 
@@ -21,7 +21,7 @@ from letterloom.errors import DataMismatchError, UnknownCharacterError
 Unknown = Literal["error", "skip", "replace"]
 Ids = NDArray[np.unsignedinteger[Any]]
 
-_FORMAT = 1
+_FORMAT = 2  # 1, while a vocabulary has not grown
 _SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: possible in a str, impossible in UTF-8
 
 
@@ -73,17 +73,24 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True)
 class CharacterTokenizer:
-    """One id a character: its place in `characters`, the vocabulary in the order of code points."""
+    """One id a character; of a new vocabulary they are in the order of code points.
+
+    What it grows by takes the next ids, so that older ones stay, that of end-of-text too: `after_end` characters, the
+    last ones, come after it.
+    """
 
     characters: str
     end_of_text: bool = False
+    after_end: int = 0
     kind: ClassVar[str] = "characters"
 
     def __post_init__(self) -> None:
         if not self.characters or _SURROGATE.search(self.characters):
             raise ValueError("the vocabulary is empty or has half a character (a surrogate) in it")
-        if list(self.characters) != sorted(set(self.characters)):
-            raise ValueError("the vocabulary is not sorted, or has a character twice")
+        if len(set(self.characters)) < len(self.characters):
+            raise ValueError("the vocabulary has a character twice")
+        if not 0 <= self.after_end <= len(self.characters) * self.end_of_text:
+            raise ValueError(f"there cannot be {self.after_end} characters after the end-of-text")
 
     @property
     def vocab_size(self) -> int:
@@ -91,7 +98,7 @@ class CharacterTokenizer:
 
     @property
     def end_of_text_id(self) -> int | None:
-        return len(self.characters) if self.end_of_text else None
+        return len(self.characters) - self.after_end if self.end_of_text else None
 
     @property
     def replacement(self) -> str:
@@ -114,7 +121,7 @@ class CharacterTokenizer:
         if unknown == "skip":
             return np.asarray(ids[~strange])
         if unknown == "replace":
-            ids[strange] = self.characters.index(self.replacement)
+            ids[strange] = self._id_of_point[ord(self.replacement)]
             return ids
         raise _unknown_in(data.decode("utf-8", "surrogatepass"), int(strange.argmax()), self)
 
@@ -131,17 +138,24 @@ class CharacterTokenizer:
         return np.ones(len(ids), dtype=np.bool_)
 
     def to_json(self) -> str:
-        return _to_json(kind=self.kind, characters=self.characters, end_of_text=self.end_of_text)
+        fields = {"kind": self.kind, "characters": self.characters, "end_of_text": self.end_of_text}
+        if self.after_end or not _is_sorted(self.characters):
+            return _to_json(2, **fields, after_end=self.after_end)
+        return _to_json(1, **fields)
 
     @cached_property
     def _points(self) -> NDArray[np.uint32]:
-        return np.frombuffer(self.characters.encode("utf-32-le"), dtype="<u4")
+        """Code point by id; 0 for end-of-text, which has none."""
+        points = np.frombuffer(self.characters.encode("utf-32-le"), dtype="<u4")
+        return points if self.end_of_text_id is None else np.insert(points, self.end_of_text_id, 0)
 
     @cached_property
     def _id_of_point(self) -> Ids:
         """Id by code point; `vocab_size` marks a stranger, and the last entry serves all higher code points."""
-        table = np.full(int(self._points[-1]) + 2, self.vocab_size, dtype=np.min_scalar_type(self.vocab_size))
-        table[self._points] = np.arange(len(self.characters))
+        ids = np.arange(self.vocab_size)
+        spelled = ids != (-1 if self.end_of_text_id is None else self.end_of_text_id)
+        table = np.full(int(self._points.max()) + 2, self.vocab_size, dtype=np.min_scalar_type(self.vocab_size))
+        table[self._points[spelled]] = ids[spelled]
         return table
 
     @cached_property
@@ -188,7 +202,7 @@ class ByteTokenizer:
         return np.asarray((ids & 0xC0) != 0x80)  # 10xxxxxx continues a character; end-of-text is 1 00000000
 
     def to_json(self) -> str:
-        return _to_json(kind=self.kind, end_of_text=self.end_of_text)
+        return _to_json(1, kind=self.kind, end_of_text=self.end_of_text)
 
 
 class StreamDecoder:
@@ -221,12 +235,16 @@ def tokenizer_from_json(text: str) -> Tokenizer:
         fields = {"format": int, "kind": str, "end_of_text": bool}
         if value["kind"] == "characters":
             fields["characters"] = str
+            if value["format"] == 2:
+                fields["after_end"] = int
         if {key: type(field) for key, field in value.items()} != fields:
             raise ValueError(f"its fields should be {', '.join(fields)}")
         if value["format"] > _FORMAT:
             raise ValueError(f"it has format {value['format']}, newer than this Letterloom reads ({_FORMAT})")
         if value["kind"] == "characters":
-            return CharacterTokenizer(value["characters"], value["end_of_text"])
+            if value["format"] == 1 and not _is_sorted(value["characters"]):
+                raise ValueError("the vocabulary is not sorted, and has not grown")
+            return CharacterTokenizer(value["characters"], value["end_of_text"], value.get("after_end", 0))
         if value["kind"] == "bytes":
             return ByteTokenizer(value["end_of_text"])
         raise ValueError(f"its kind {value['kind']!r} is neither 'characters' nor 'bytes'")
@@ -269,5 +287,9 @@ def _checked(ids: Iterable[int], vocab_size: int) -> NDArray[Any]:
     return array
 
 
-def _to_json(**fields: Any) -> str:
-    return json.dumps({"format": _FORMAT, **fields}, ensure_ascii=False) + "\n"
+def _is_sorted(characters: str) -> bool:
+    return list(characters) == sorted(characters)
+
+
+def _to_json(form: int, **fields: Any) -> str:
+    return json.dumps({"format": form, **fields}, ensure_ascii=False) + "\n"

@@ -9,7 +9,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from letterloom import accounting
+from letterloom.config import RunConfig
 from letterloom.reporting.notebook import preformatted
+from letterloom.runs.directory import RunDirectory
+from letterloom.text.encoding import Corpus
 from letterloom.training.recorder import Event
 
 PLAIN_LINE_SECONDS = 10.0
@@ -150,3 +154,17 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def beginning(run: RunDirectory, config: RunConfig, corpus: Corpus, step: int, processes: int) -> str:
+    """What is told before a step is done: where, on what, with what; in lines."""
+    training, description, vocab_size = config.training, corpus.description, corpus.tokenizer.vocab_size
+    count = sum(accounting.parameters(config.model, vocab_size).values())
+    verb = f"continuing at step {step:,}" if step else "training"
+    together = f", processes: {processes}" if processes > 1 else ""
+    lines = [
+        f"{verb} in {run.path}",
+        f"{description['characters']:,} characters, vocabulary {vocab_size}; {count:,} parameters",
+        f"{training.device}, {training.precision}, threads: {training.threads}{together}",
+    ]
+    return "\n".join([*lines, *description["notes"]])

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 
 from letterloom import accounting
 from letterloom.config import RunConfig, TrainingConfig
 from letterloom.errors import ConfigError, ResourceError, is_out_of_memory
+from letterloom.runs.environment import describe_environment
 from letterloom.training.kernels import bf16_is_faster, convolution_is_faster
 from letterloom.training.ranks import Ranks
 
@@ -100,6 +102,11 @@ def take_share(config: RunConfig, ranks: Ranks) -> None:
 def device_memory(device: torch.device) -> int:
     """Bytes of memory that a device has; of the machine's, where the device has none of its own."""
     return torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else accounting.physical_memory()
+
+
+def environment(config: RunConfig, ranks: Ranks) -> dict[str, Any]:
+    """What a run is made on, as `environment.json` has it: versions, hardware, processes."""
+    return describe_environment(torch.device(config.training.device)) | {"processes": ranks.world}
 
 
 def autocast(config: RunConfig) -> AbstractContextManager[None]:

@@ -2,6 +2,8 @@
 
 import logging
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +20,7 @@ from letterloom.runs.checkpoint import Checkpoint
 from letterloom.runs.tensors import load_parameters
 from letterloom.training.hardware import autocast
 from letterloom.training.kernels import quicken
+from letterloom.training.lowrank import add_factors, factors, frozen, merged, trained
 from letterloom.training.optimizers import (
     build_optimizers,
     load_optimizer_tensors,
@@ -28,7 +31,7 @@ from letterloom.training.ranks import ALONE, Ranks
 
 log = logging.getLogger("letterloom")
 
-_RAW = "weights/"  # with averaging, the weights being trained are stored beside the optimizer's state
+RAW = "weights/"  # where other weights are worth using, those being trained are stored beside the optimizer's state
 
 
 class Learner:
@@ -40,8 +43,10 @@ class Learner:
         torch.manual_seed(config.training.seed)
         self.model = Transformer(config.model, vocab_size).to(self.device)
         quicken(self.model, config.training)
+        if config.training.lora_rank:
+            add_factors(self.model, config.training.lora_rank)
         self._drops = any((config.model.dropout, config.model.attention_dropout, config.model.mlp_dropout))
-        self._parameters = list(self.model.parameters())  # finding them takes longer than clipping them
+        self._parameters = list(trained(self.model).values())  # finding them takes longer than clipping them
         self.optimizers = build_optimizers(config.optimizer, self.model)
         decay = config.training.ema_decay
         update_average = get_ema_multi_avg_fn(decay) if decay else None  # type: ignore[no-untyped-call]  # torch's
@@ -53,7 +58,9 @@ class Learner:
 
     @property
     def best_model(self) -> Transformer:
-        """The weights to evaluate, sample and keep: the averaged ones where there is averaging."""
+        """The weights to evaluate, sample and keep: averaged, or merged with factors, where there are such."""
+        if self.config.training.lora_rank:
+            return merged(self.model)
         return cast(Transformer, self.average.module) if self.average else self.model
 
     def update(self, x: NDArray[np.int64], y: NDArray[np.int64], step: int, factor: float) -> tuple[float, float]:
@@ -101,13 +108,22 @@ class Learner:
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What to save: the weights worth using, and everything else training needs to go on."""
         others = optimizer_tensors(self.optimizers, self.model)
-        if self.average:
-            others |= {_RAW + name: p for name, p in self.model.named_parameters()}
+        if self.average or self.config.training.lora_rank:
+            others |= {RAW + name: p for name, p in trained(self.model).items()}
         return dict(self.best_model.named_parameters()), others
 
     def state(self) -> dict[str, Any]:
         """The numbers beside the tensors."""
         return {"scaler": self.scaler.state_dict(), "averaged": int(self.average.n_averaged) if self.average else 0}
+
+    def begin(self, tensors: Mapping[str, Tensor], source: Path) -> None:
+        """Put weights in the place of those that were drawn, before the first step; factors stay as they were drawn.
+
+        Raises:
+            DataMismatchError: the tensors do not fit this model.
+        """
+        for model in [self.model, *([self.best_model] if self.average else [])]:
+            load_parameters(model, {**factors(model), **tensors}, source)
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Continue from what `tensors` and `state` gave a checkpoint.
@@ -116,9 +132,12 @@ class Learner:
             DataMismatchError: the tensors do not fit this model.
         """
         state, others = checkpoint.state["learner"], checkpoint.tensors("optimizer")
-        load_parameters(self.best_model, checkpoint.tensors("model"), checkpoint.path / "model.safetensors")
+        raw = {name.removeprefix(RAW): others.pop(name) for name in list(others) if name.startswith(RAW)}
+        if self.config.training.lora_rank:
+            load_parameters(self.model, frozen(checkpoint) | raw, checkpoint.path / "optimizer.safetensors")
+        else:
+            load_parameters(self.best_model, checkpoint.tensors("model"), checkpoint.path / "model.safetensors")
         if self.average:
-            raw = {name.removeprefix(_RAW): others.pop(name) for name in list(others) if name.startswith(_RAW)}
             load_parameters(self.model, raw, checkpoint.path / "optimizer.safetensors")
             self.average.n_averaged.fill_(state["averaged"])
         load_optimizer_tensors(self.optimizers, self.model, others)

@@ -8,23 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-
-from letterloom import accounting, storage
+from letterloom import storage
 from letterloom.config import RunConfig
 from letterloom.errors import Interrupted, RunError
+from letterloom.evaluation.copying import BETWEEN, text_of
 from letterloom.evaluation.loss import evaluate
-from letterloom.runs.checkpoint import Checkpoint, newest_checkpoint, remove_old_checkpoints, save_checkpoint
+from letterloom.runs.checkpoint import Checkpoint, remove_old_checkpoints, save_checkpoint
 from letterloom.runs.directory import RunDirectory, is_run
-from letterloom.runs.environment import describe_environment, differences
+from letterloom.runs.environment import differences
 from letterloom.text.batches import batch, steps_per_epoch
 from letterloom.text.encoding import Corpus, open_corpus, scored_characters
 from letterloom.training.closing import closing_seconds, finish, require_time, scored_at_most, write_samples
-from letterloom.training.display import build_display
-from letterloom.training.hardware import out_of_memory_told, resolve_hardware, take_share
+from letterloom.training.display import beginning, build_display
+from letterloom.training.hardware import environment, out_of_memory_told, resolve_hardware, take_share
 from letterloom.training.learner import Learner
 from letterloom.training.planning.plan import Kept, make_plan
 from letterloom.training.position import Position
@@ -33,6 +30,7 @@ from letterloom.training.recorder import Recorders
 from letterloom.training.requirements import require_all
 from letterloom.training.schedules import learning_rate_factor
 from letterloom.training.signals import StopSignals
+from letterloom.training.start import Start, checkpoint_to_continue, require_start
 
 HELD_OUT_KEPT = 100_000  # ids of the validation split that the run keeps, to hold its samples against
 log = logging.getLogger("letterloom")
@@ -47,17 +45,21 @@ class _Begun:
     plan: str  # as it is told; "" where nothing was planned
 
 
-def train(config: RunConfig, out: Path, kept: Kept | None = None, began: float | None = None) -> RunDirectory:
-    """Train from scratch into the new run directory `out`, evaluate the best weights, write the report.
+def train(
+    config: RunConfig, out: Path, kept: Kept | None = None, began: float | None = None, start: Start | None = None
+) -> RunDirectory:
+    """Train into the new run directory `out`, evaluate the best weights, write the report.
 
     Args:
         config: Every setting, or with `kept` those that a plan begins from.
         out: The run directory.
         kept: The settings, by section, that a plan may not touch (see `planning.plan.make_plan`); None: no plan.
         began: When the command began, by `time.perf_counter`: its minutes count from there; by default now.
+        start: What to begin from; by default from scratch.
 
     Raises:
         CorpusError, ConfigError, ResourceError: before anything is written.
+        UnknownCharacterError, DataMismatchError: `start` does not fit the text or the model; likewise.
         LockedError, RunError: `out` is in use, or holds a run already.
         NonFiniteError: the loss or a gradient stopped being finite; the last checkpoint is good.
         Interrupted: a signal came; the last step is saved.
@@ -65,8 +67,8 @@ def train(config: RunConfig, out: Path, kept: Kept | None = None, began: float |
     began = time.perf_counter() if began is None else began
     with joined() as ranks:
         run = ranks.first(lambda: RunDirectory(out))  # the default name tells the time, which may differ
-        with ranks.first_in(_created(run, config, ranks, kept, began)) as begun:
-            return _continue(run, ranks, began, begun)
+        with ranks.first_in(_created(run, config, ranks, kept, began, start)) as begun:
+            return _continue(run, ranks, began, begun, start)
 
 
 def resume(path: Path) -> RunDirectory:
@@ -90,51 +92,55 @@ def resume(path: Path) -> RunDirectory:
 
 
 @contextmanager
-def _created(run: RunDirectory, config: RunConfig, ranks: Ranks, kept: Kept | None, began: float) -> Iterator[_Begun]:
+def _created(
+    run: RunDirectory, config: RunConfig, ranks: Ranks, kept: Kept | None, began: float, start: Start | None
+) -> Iterator[_Begun]:
     """Begin a run directory, as soon as everything is known to fit, and hold it; the text that it is about."""
+    require_start(start, config)
     take_share(resolve_hardware(config), ranks)
     run.require_free()
-    corpus = open_corpus(config.text)
+    corpus = open_corpus(config.text, start.tokenizer if start else None)
     plan = None if kept is None else make_plan(config, kept, corpus, ranks, began)
     config = resolve_hardware(plan.config if plan else config)
-    text = config.text.model_copy(update={"corpus": tuple(corpus.description["corpus"])})  # found from any folder
-    config = config.model_copy(update={"text": text})
+    found = {"corpus": corpus.description, "replay": corpus.description.get("replay", {"corpus": ()})}
+    text = config.text.model_copy(update={name: tuple(about["corpus"]) for name, about in found.items()})
+    config = config.model_copy(update={"text": text})  # found from any folder
     take_share(config, ranks)
     require_all(run, corpus, config, ranks)
+    if start:
+        start.require_fit(config.model, run.path)
     closing = closing_seconds(config, corpus, plan.costs if plan else None)
     require_time(config.training, time.perf_counter() - began, closing)
     with run.locked():
         run.require_free()  # another process may have come first
-        ids = corpus.validation[:HELD_OUT_KEPT]
-        texts = np.split(ids, np.flatnonzero(ids == corpus.tokenizer.end_of_text_id))  # they would run together
-        held_out = "\n".join(map(corpus.tokenizer.decode, texts))
-        run.create(config, corpus.tokenizer, corpus.description, _environment(config, ranks), held_out)
-        yield _Begun(corpus, closing, plan.told if plan else "")
+        held_out = text_of(corpus.validation[:HELD_OUT_KEPT], corpus.tokenizer).replace(BETWEEN, "\n")
+        if start:
+            start.keep(run, config)
+        run.create(config, corpus.tokenizer, corpus.description, environment(config, ranks), held_out)
+        yield _Begun(corpus, closing, plan.told if plan else start.told if start else "")
 
 
-def _continue(run: RunDirectory, ranks: Ranks, began: float, begun: _Begun | None = None) -> RunDirectory:
+def _continue(
+    run: RunDirectory, ranks: Ranks, began: float, begun: _Begun | None = None, start: Start | None = None
+) -> RunDirectory:
     """Go on from the newest checkpoint, or begin where there is none, in a run directory that rank 0 holds."""
     with ranks.alike():
         config = resolve_hardware(run.config())
         take_share(config, ranks)
         corpus = begun.corpus if begun else open_corpus(config.text, run.tokenizer(), expected=run.corpus())
-    checkpoint = ranks.first(lambda: newest_checkpoint(run))
-    training = _Training(run, config, corpus, checkpoint, ranks)
+    checkpoint = ranks.first(lambda: checkpoint_to_continue(run, start))
+    training = _Training(run, config, corpus, checkpoint or start, ranks)
     if checkpoint is None and config.training.max_minutes is not None:
         closing = ranks.first(lambda: begun.closing if begun else closing_seconds(config, corpus))
         training.position.reserved = closing + ranks.largest(time.perf_counter() - began)[0]
     return training.go(begun.plan if begun else "")
 
 
-def _environment(config: RunConfig, ranks: Ranks) -> dict[str, Any]:
-    return describe_environment(torch.device(config.training.device)) | {"processes": ranks.world}
-
-
 class _Training:
     """One process's share of a run: what is open while it lasts."""
 
     def __init__(
-        self, run: RunDirectory, config: RunConfig, corpus: Corpus, checkpoint: Checkpoint | None, ranks: Ranks
+        self, run: RunDirectory, config: RunConfig, corpus: Corpus, origin: Checkpoint | Start | None, ranks: Ranks
     ) -> None:
         self.run, self.config, self.corpus, self.ranks = run, config, corpus, ranks
         self.display = build_display(quiet=not ranks.is_first)
@@ -142,13 +148,16 @@ class _Training:
         with out_of_memory_told(config):
             self.learner = Learner(config, corpus.tokenizer.vocab_size, ranks)
         self.position = Position()
-        if checkpoint:
-            for difference in differences(run.environment(), _environment(config, ranks)):
+        self._starts = isinstance(origin, Start)
+        if isinstance(origin, Start):
+            origin.begin(self.learner, run.path)
+        elif origin:
+            for difference in differences(run.environment(), environment(config, ranks)):
                 log.warning("%s, so losses may differ from those of a run that never stopped", difference)
             with ranks.alike():
-                self.position = Position.restored(checkpoint)
-                self.learner.load(checkpoint)
-            ranks.first(lambda: self._link(checkpoint.path))
+                self.position = Position.restored(origin)
+                self.learner.load(origin)
+            ranks.first(lambda: self._link(origin.path))
         ranks.first(lambda: run.trim_metrics(self.position.step))
         self._epoch = steps_per_epoch(len(corpus.train), config.training.batch_size, config.model.context_length)
         self._ids_per_character = len(corpus.train) / scored_characters(corpus.train, corpus.tokenizer)
@@ -156,7 +165,8 @@ class _Training:
     def go(self, plan: str) -> RunDirectory:
         """Train to the end, then evaluate and report."""
         self._earlier, self._since = self.position.seconds, time.perf_counter()
-        self.display.tell("\n".join(filter(None, [self._beginning(), plan])))
+        about = beginning(self.run, self.config, self.corpus, self.position.step, self.ranks.world)
+        self.display.tell("\n".join(filter(None, [about, plan])))
         recording = self.recorders.opened(self.run, self.display, self.position.step + 1)
         with self.ranks.first_in(recording), StopSignals() as signals, out_of_memory_told(self.config):
             self._loop(signals)
@@ -171,6 +181,9 @@ class _Training:
 
     def _loop(self, signals: StopSignals) -> None:
         training, position = self.config.training, self.position
+        if self._starts:
+            self._validate()
+            self.ranks.first(self._save)
         progress = position.progress(training, self._epoch)
         while progress < 1.0 and not position.out_of_patience(training):
             x, y = batch(
@@ -194,9 +207,9 @@ class _Training:
             if self._due(training.sample_interval):
                 self.ranks.first(self._sample)
             ends = ends or position.out_of_patience(training)
-            stop = self._agree(signals) if ends else stop  # no next step will notice what came since
             if improved or ends or stop or self._due(training.checkpoint_interval):
                 self.ranks.first(self._save)
+            stop = self._agree(signals) if ends else stop  # no next step will notice what came since
             if stop:
                 with self.ranks.alike():
                     raise Interrupted(self._farewell(stop), stop)
@@ -278,19 +291,6 @@ class _Training:
         told = f"{most:,} characters of the" if most else "the whole"
         self.display.tell(f"scoring {told} validation split, and as much of the training split ...")
         finish(self.run, self.config, self.corpus, self.position.seconds)
-
-    def _beginning(self) -> str:
-        training, description = self.config.training, self.corpus.description
-        vocab_size = self.corpus.tokenizer.vocab_size
-        count = sum(accounting.parameters(self.config.model, vocab_size).values())
-        verb = f"continuing at step {self.position.step:,}" if self.position.step else "training"
-        processes = f", processes: {self.ranks.world}" if self.ranks.world > 1 else ""
-        lines = [
-            f"{verb} in {self.run.path}",
-            f"{description['characters']:,} characters, vocabulary {vocab_size}; {count:,} parameters",
-            f"{training.device}, {training.precision}, threads: {training.threads}{processes}",
-        ]
-        return "\n".join([*lines, *description["notes"]])
 
     def _farewell(self, number: int) -> str:
         done = f"stopped by {signal.Signals(number).name} after step {self.position.step:,}; everything is saved"

@@ -13,7 +13,7 @@ Named = tuple[str, nn.Parameter]
 
 
 def build_optimizers(config: OptimizerConfig, model: nn.Module) -> list[Optimizer]:
-    """The optimizers that together own every parameter of `model` once.
+    """The optimizers that together own every parameter of `model` once, but for those that are frozen.
 
     Parameters are routed by name, since an embedding is a matrix to Muon, too. Matrices are
     decayed, vectors (biases, norms, smear) never. The peak learning rate is kept in each group as `peak`.
@@ -21,7 +21,8 @@ def build_optimizers(config: OptimizerConfig, model: nn.Module) -> list[Optimize
     matrices: list[Named] = []
     vectors: list[Named] = []
     for name, parameter in model.named_parameters():
-        (matrices if is_matrix(name, parameter) else vectors).append((name, parameter))
+        if parameter.requires_grad:
+            (matrices if is_matrix(name, parameter) else vectors).append((name, parameter))
     if config.name == "sgd":
         return [_with_peak(SGD(_groups(config, matrices, vectors), lr=config.learning_rate, momentum=config.momentum))]
     hidden = [item for item in matrices if config.name == "muon" and item[0].startswith("blocks.")]

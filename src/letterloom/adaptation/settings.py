@@ -1,0 +1,127 @@
+"""The settings of finetuning: those of the trained run, but for what another text and a good beginning change.
+
+The numbers were measured on models of Tiny Shakespeare, finetuned to names, to English prose and to Greek.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from letterloom.config import RunConfig, build_config
+from letterloom.errors import ConfigError
+from letterloom.reporting.profile.figures import planned_steps
+from letterloom.text.batches import steps_per_epoch
+from letterloom.training.planning.plan import round_down
+
+LEARNING_RATE = 0.5  # of the peak from scratch
+LORA_LEARNING_RATE = 10.0  # likewise, of factors
+WARMUP = 20  # steps
+EPOCHS, LEAST_STEPS = 10, 1_000  # the text is read so often, a short one for so many steps,
+LONGEST = 120.0  # but for so many seconds at most
+ROUNDS, PATIENCE = 20, 5  # validations; as many without a new best end the run
+SCORED = 0.015  # characters of a validation for each one trained on: so all of them take a tenth of the time
+FEWEST, MOST = 2_000, 20_000
+LIMITS = ("max_steps", "max_epochs", "max_minutes")
+Layer = dict[str, dict[str, Any]]
+_KEPT_TEXT = ("tokenizer", "records", "end_of_text", "train_fraction", "records_seed")
+_KEPT_TRAINING = ("seed", "batch_size", "micro_batches", "sampling", "ema_decay")
+_CHANGEABLE = {"context_length", "dropout", "attention_dropout", "mlp_dropout"}
+
+
+def first_layer(base: RunConfig, again: bool, corpus: tuple[str, ...], replay: float, lora: bool = False) -> Layer:
+    """What the trained run says of its finetuning; hardware is decided anew.
+
+    Args:
+        base: The trained run.
+        again: Whether that was finetuned itself, so that its learning rate is one of finetuning.
+        corpus: The new text.
+        replay: Share of the training ids that is the old text.
+        lora: Whether factors are trained beside the matrices; then by AdamW, and not averaged.
+    """
+    values = base.model_dump()
+    share = _rate(lora) / (_rate(base.training.lora_rank is not None) if again else 1.0)
+    text = {name: values["text"][name] for name in _KEPT_TEXT} | {"corpus": corpus}
+    if replay:
+        earlier = {"replay": base.text.corpus, "replay_records": base.text.records, "replay_share": replay}
+        text |= earlier
+    optimizer = values["optimizer"] | {
+        "learning_rate": share * base.optimizer.learning_rate,
+        "muon_learning_rate": share * base.optimizer.muon_learning_rate,
+        "schedule": "cosine",
+        "warmup_steps": WARMUP,
+        "final_fraction": 0.1,
+    }
+    training = {name: values["training"][name] for name in _KEPT_TRAINING}
+    if lora:
+        optimizer["name"], training["ema_decay"] = "adamw", None
+    limits: dict[str, Any] = dict.fromkeys(LIMITS) | {"max_steps": LEAST_STEPS}
+    return {
+        "model": values["model"],
+        "text": text,
+        "optimizer": optimizer,
+        "training": training | limits | {"patience": PATIENCE},
+    }
+
+
+def merged(layer: Layer, settings: Mapping[str, Any], base: RunConfig) -> RunConfig:
+    """The settings that are given over a layer.
+
+    Raises:
+        ConfigError: one is unknown or out of range, or would make another model of the trained one.
+    """
+    cleared = {"training": dict.fromkeys(LIMITS)} if limited(settings) else {}
+    config = build_config(layer, cleared, settings)
+    for name, value in config.model.model_dump().items():
+        if value != getattr(base.model, name) and name not in _CHANGEABLE:
+            was = getattr(base.model, name)
+            raise ConfigError(
+                f"model.{name} = {value!r}: the trained model has {was!r}, which finetuning cannot change"
+            )
+    if config.text.tokenizer != base.text.tokenizer:
+        was = base.text.tokenizer
+        raise ConfigError(f"text.tokenizer = {config.text.tokenizer!r}: the trained model's ids are {was}; drop it")
+    return config
+
+
+def asks_for_factors(settings: Mapping[str, Any]) -> bool:
+    """Whether a rank of factors is among what is given."""
+    training = settings.get("training", {})
+    return isinstance(training, Mapping) and training.get("lora_rank") not in (None, "none")
+
+
+def limited(settings: Mapping[str, Any]) -> bool:
+    """Whether a limit of steps, epochs or minutes is among what is given."""
+    training = settings.get("training", {})
+    return isinstance(training, Mapping) and any(training.get(limit) not in (None, "none") for limit in LIMITS)
+
+
+def suited_steps(config: RunConfig, training_ids: int, seconds_per_step: float) -> float:
+    """As many steps as suit the text and two minutes, or the minutes that are given.
+
+    Args:
+        config: With `max_minutes`, if they are given; other limits are those of `first_layer`, or nearer ones.
+        training_ids: Of the training split, with what is replayed.
+        seconds_per_step: As measured.
+    """
+    training = config.training
+    if training.max_minutes:
+        return planned_steps(config, training_ids, seconds_per_step) or 1.0
+    epoch = steps_per_epoch(training_ids, training.batch_size, config.model.context_length)
+    return min(max(EPOCHS * epoch, LEAST_STEPS), LONGEST / seconds_per_step)
+
+
+def length_layer(config: RunConfig, training_ids: int, planned: float) -> Layer:
+    """So many steps (which the limits that are given take the place of), and how often to validate on the way."""
+    training, steps = config.training, round_down(planned)
+    ids = training.batch_size * config.model.context_length
+    length = planned
+    if training.interval_unit == "epochs":
+        length /= steps_per_epoch(training_ids, training.batch_size, config.model.context_length)
+    every = round_down(length / ROUNDS)
+    scored = min(max(round_down(SCORED * steps * ids), FEWEST), MOST)
+    intervals = {"eval_interval": every, "checkpoint_interval": every, "sample_interval": every * (ROUNDS // 4)}
+    return {"training": {"max_steps": steps, "eval_characters": scored, **intervals}}
+
+
+def _rate(lora: bool) -> float:
+    """Learning rate of finetuning, of the peak from scratch."""
+    return LORA_LEARNING_RATE if lora else LEARNING_RATE
