@@ -41,6 +41,8 @@ def validate(kind: type[_Section], values: Mapping[str, Any]) -> _Section:
 
 _REASONS = {  # in the words of a user, what pydantic tells in its own
     "model_type": "should be a section of settings",
+    "tuple_type": "should be a list",
+    "dict_type": "should be a section of settings",
     "string_pattern_mismatch": "should be auto, cpu, mps, cuda or cuda:N",  # the device is the only one with a pattern
     "too_short": "should have at least one entry",
 }
@@ -49,7 +51,7 @@ _REASONS = {  # in the words of a user, what pydantic tells in its own
 def _explain(error: Mapping[str, Any], section: Any) -> str:
     """One pydantic error as one line that names the setting, its value and what is allowed."""
     place = [str(part) for part in error["loc"]]
-    name = ".".join(place) or "the configuration"
+    name = ".".join(place)
     if error["type"] == "extra_forbidden":
         for part in place[:-1]:
             section = section.model_fields[part].annotation
@@ -57,5 +59,5 @@ def _explain(error: Mapping[str, Any], section: Any) -> str:
     told = error["msg"].removeprefix("Value error, ").replace("Input should", "should")
     reason = _REASONS.get(error["type"], told)
     if isinstance(error["input"], (Mapping, BaseModel)):
-        return f"{name}: {reason}"
+        return f"{name}: {reason}" if name else reason
     return f"{name} = {error['input']!r}: {reason}"

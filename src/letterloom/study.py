@@ -5,17 +5,21 @@ for comparison in study.report()["comparisons"]:
     print(comparison["arm"], comparison["difference"], comparison["interval"])
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from letterloom.errors import RunError
+from letterloom.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from letterloom.studies.directory import State, StudyDirectory
     from letterloom.studies.supervision import Standing
+
+
+log = logging.getLogger("letterloom")
 
 
 @dataclass(frozen=True)
@@ -74,17 +78,24 @@ def run_study(
     from letterloom.studies.engines import build_engine
     from letterloom.studies.supervision import supervise
 
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers = {workers}: should be at least 1")
     directory = begin(str(name), None if out is None else Path(out))
     if retry_failed:
         directory.forget_failures()
-    threads = max((run.config.training.threads or usable_cores() for run in directory.runs()), default=1)
-    workers = workers or max(1, usable_cores() // threads)
+    if workers is None:
+        of_a_search = directory.design().base.get("training", {}).get("threads", 1)
+        threads: list[Any] = [run.config.training.threads for run in directory.runs()] or [of_a_search]
+        cores = usable_cores()
+        workers = max(1, cores // max(cores if number in (None, "none") else int(number) for number in threads))
     with closing(build_engine(engine, directory.path, workers, options or {})) as built:
         supervise(directory, built, workers, tell or _ignore)
     states = directory.states()
     if states and set(states.values()) == {"failed"}:
         failure = directory.failure(next(iter(states))) or {}
         raise RunError(f"each of the {len(states)} runs of {directory.path} failed; the first: {failure.get('error')}")
+    if failed := list(states.values()).count("failed"):
+        log.warning("%d of %d runs failed: see `letterloom study status %s`", failed, len(states), directory.path)
     return Study(directory.path)
 
 

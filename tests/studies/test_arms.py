@@ -146,10 +146,20 @@ def test_an_arm_comes_back_from_its_json(text: Path) -> None:
     [
         ("factors.model.n_heads = [3]", "arm 'n_heads 3': model: d_model 128 is not divisible by n_heads 3"),
         ("factors.model.norm = ['layernrom']", "arm 'norm layernrom': model.norm = 'layernrom'"),
+        (
+            "factors.a.big.model.n_heads = 2\nfactors.a.small.model.n_heads = 1\nfactors.b.big.model.n_layers = 1\n"
+            "design = 'one-at-a-time'",
+            "two arms are called 'big'",
+        ),
+        ("factors.training.final_eval_characters = [10, 20]", "has its own training.final_eval_characters"),
+        ("arms.a.training.seed = 3", "has its own training.seed; set it for all arms, by seeds"),
         ("arms.a.model.n_hads = 2", "arm 'a': unknown setting 'model.n_hads'; did you mean 'n_heads'"),
         ("arms.a.recipe = 'smal'", "arm 'a': there is no recipe 'smal'; did you mean 'small'"),
         ("arms.a = {}\narms.b = {}", "the arms 'a' and 'b' have the same settings"),
-        ("factors.text.train_fraction = [0.5, 0.9]", "differ in text.train_fraction"),
+        (
+            "factors.text.train_fraction = [0.5, 0.9]",
+            "arm 'train_fraction 0.5' has its own text.train_fraction; set it for all",
+        ),
         ("baseline = 'n_heads 3'\nfactors.model.n_heads = [1, 2]", "is no arm; did you mean 'n_heads 2'"),
         ("budget.steps = 9\narms.a.training.max_steps = 3", "training.max_steps and the budget both limit it"),
     ],

@@ -38,12 +38,33 @@ def test_factors_are_settings_levels_and_ranges() -> None:
     [
         ("sedes = [0]\nfactors.model.n_heads = [1]", "unknown setting 'sedes'; did you mean 'seeds'"),
         ("factors.model.n_hads = [1]", "unknown setting 'factors.model.n_hads'; did you mean 'n_heads'"),
-        ("factors.modle.n_heads = [1]", "factors.modle is neither a section of settings; did you mean 'model'"),
+        ("factors.modle.n_heads = [1]", "factors.modle.n_heads = [1]: should have settings"),
+        ("factors.modle.a.n_heads = 1", "unknown section 'factors.modle.a.n_heads'"),
+        ("factors.shape.a.modle.n_heads = 1", "unknown section 'factors.shape.a.modle'; did you mean 'model'"),
+        ("factors.model = 3", "factors.model = 3: should have values to try"),
+        ("factors.model = {}", "give either factors or arms"),
+        ("factors.model.n_heads = [2, 2]", "factors.model.n_heads = [2, 2]: a value is given twice"),
+        ("seeds = '0'\nfactors.model.n_heads = [1]", "seeds = '0': should be a list"),
+        ("seeds = [-1]\nfactors.model.n_heads = [1]", "seeds.0 = -1: should be greater than or equal to 0"),
+        ("seeds = [true]\nfactors.model.n_heads = [1]", "seeds.0 = True: should be a valid integer"),
+        ("corpus = 'a.txt'\nfactors.model.n_heads = [1]", "corpus = 'a.txt': should be a list"),
+        ("arms.a.training = 3", "arms.a.training = 3: should be a section of settings"),
+        ("arms.a.recipe = 3", "arms.a.recipe = 3: should be the name of a recipe"),
+        ("arms.a = 3", "arms.a = 3: should be a section of settings"),
+        ("arms.a = {}\ndesign = 'search'", "arms are listed, and design = 'search' makes arms of factors"),
+        ("trials = 3\nfactors.model.n_heads = [1]", "trials is for design = 'random' or 'search'"),
+        ("confirm = 3\ndesign = 'random'\nfactors.model.n_heads = [1]", "confirm is for design = 'search'"),
         ("factors.model.n_heads = []", "should be a list of values"),
         ("factors.model.n_heads = 3", "should be a list of values"),
         ("factors.model.d_model = { low = 1, high = 9 }", "has a range; list its values"),
-        ("design = 'random'\nfactors.model.d_model = { low = 9, high = 1 }", "low should be below high"),
-        ("design = 'random'\nfactors.model.d_model = { low = 1, hihg = 9 }", "unknown setting 'hihg'"),
+        (
+            "design = 'random'\nfactors.model.d_model = { low = 9, high = 1 }",
+            "factors.model.d_model: low should be below high",
+        ),
+        (
+            "design = 'random'\nfactors.model.d_model = { low = 1, hihg = 9 }",
+            "factors.model.d_model: high: Field required; unknown setting 'hihg'; did you mean 'high'",
+        ),
         ("seeds = [1, 1]\nfactors.model.n_heads = [1]", "seeds: one is given twice"),
         ("seeds = []\nfactors.model.n_heads = [1]", "at least one entry"),
         ("recipe = 'small'", "give either factors or arms"),
@@ -63,6 +84,17 @@ def test_what_is_wrong_is_named(source: str, told: str) -> None:
         parse_design(source, "a.toml")
     assert told in str(raised.value)
     assert str(raised.value).startswith("a.toml")
+
+
+def test_a_grid_too_large_is_refused_by_its_number() -> None:
+    values = list(range(1, 11))
+    names = ("n_layers", "n_heads", "d_model", "d_ff", "context_length")
+    with pytest.raises(ConfigError, match="these factors make 100,000 arms, and 10,000 are the most"):
+        parse_design("".join(f"factors.model.{name} = {values}\n" for name in names), "a.toml")
+
+
+def test_an_arm_may_be_called_none() -> None:
+    assert parse_design("baseline = 'none'\narms.none = {}\narms.all = {}", "a.toml").baseline == "none"
 
 
 def test_a_mistyped_name_finds_its_study(tmp_path: Path) -> None:

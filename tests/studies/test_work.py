@@ -12,7 +12,7 @@ import pytest
 from studying import make_study
 
 from letterloom.config import RunConfig
-from letterloom.errors import DiskFullError, Interrupted, NonFiniteError
+from letterloom.errors import DataMismatchError, DiskFullError, Interrupted, NonFiniteError
 from letterloom.studies import work as working
 from letterloom.studies.engines import holding_file
 from letterloom.studies.work import work
@@ -30,6 +30,14 @@ def test_a_run_after_another_is_what_it_is_alone(tmp_path: Path, capfd: pytest.C
         assert [e.get("loss") for e in alone] == [e.get("loss") for e in study.run(run.name).metrics()]
         assert "scoring the whole validation split" in study.log_file(run.name).read_text()
     assert told.out == told.err == ""
+
+
+def test_a_text_that_has_changed_ends_the_work_before_a_run(tmp_path: Path) -> None:
+    study = make_study(tmp_path, seeds=2)
+    (tmp_path / "text.txt").write_text("another text " * 400)
+    with pytest.raises(DataMismatchError, match=r"text\.txt has changed since the study .* was planned"):
+        work(study.path)
+    assert set(study.states().values()) == {"to do"}
 
 
 def test_what_is_told_goes_to_the_log_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +141,8 @@ def test_a_plan_may_change_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_stopped_arm_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    study, done = make_study(tmp_path, seeds=2, heads=(1, 2)), []
+    study, done = make_study(tmp_path, seeds=5, heads=(1, 2)), []
+    study.write_plan(f"stop_worse = 0.1\n{study.study_file.read_text()}", study.arms())
 
     def do(config: RunConfig, out: Path) -> None:
         done.append((config.model.n_heads, config.training.seed))
@@ -144,14 +153,12 @@ def test_a_stopped_arm_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(working, "train", do)
     monkeypatch.setitem(sys.modules, "letterloom.studies.stopping", SimpleNamespace(stop_worse=stop_worse))
-    source = study.study_file.read_text()
-    study.study_file.write_text(f"stop_worse = 0.1\n{source}")
     work(study.path)
-    assert done == [(1, 0), (2, 0), (2, 1)]
+    assert done == [(1, 0), *((2, seed) for seed in range(5))]
 
 
 def test_a_search_goes_on_while_it_finds_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    study, done = make_study(tmp_path, seeds=1, heads=(1, 2, 4)), []
+    study, done = make_study(tmp_path, seeds=2, heads=(1, 2, 4)), []
     more = list(study.arms()[1:])
     study.write_plan(f'design = "search"\n{study.study_file.read_text()}', study.arms()[:1])
 
@@ -164,7 +171,7 @@ def test_a_search_goes_on_while_it_finds_more(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(working, "train", lambda config, out: done.append(config.model.n_heads))
     monkeypatch.setitem(sys.modules, "letterloom.studies.search", SimpleNamespace(extend=extend))
     work(study.path)
-    assert done == [1, 2, 4]
+    assert done == [1, 1, 2, 2, 4, 4]
 
 
 def test_sigterm_ends_it_between_two_trainings_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,10 @@ from letterloom.text.encoding import Corpus, open_corpus
 
 _VERSION = 1  # of what a run's name is made from
 _LIMITS = ("max_steps", "max_epochs", "max_minutes")
-_SAME_TEXT = ("corpus", "train_fraction", "records", "records_seed", "end_of_text")  # arms are scored on one text
+_OF_ALL = {  # settings that say what is scored, so that arms may not differ in them
+    "text": ("corpus", "train_fraction", "records", "records_seed", "end_of_text"),
+    "training": ("seed", "final_eval_characters"),
+}
 Layers = Sequence[Mapping[str, Any]]
 
 
@@ -29,6 +32,7 @@ class PlannedRun(NamedTuple):
     seed: int
     name: str  # of its run directory: a hash of its settings and its text
     config: RunConfig
+    text_sha256: str
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Arm:
         told = {name: value for name, value in config.settings().items() if value != defaults[name]}
         told.pop("text.corpus", None)  # its hash counts, wherever it lies
         digest = hashlib.sha256(json.dumps([_VERSION, self.text_sha256, told], sort_keys=True).encode())
-        return PlannedRun(self.name, seed, digest.hexdigest()[:12], config)
+        return PlannedRun(self.name, seed, digest.hexdigest()[:12], config, self.text_sha256)
 
     def to_json(self) -> dict[str, Any]:
         """What the plan of a study holds of it."""
@@ -74,7 +78,7 @@ def plan_arms(design: Design) -> tuple[Arm, ...]:
 
     Raises:
         ConfigError: a setting of an arm is unknown or out of range, two arms are the same or would be scored on
-            different texts, or no run can be had for the budget.
+            different texts, or the budget pays for no step.
         And what `open_corpus` raises.
     """
     open_text = cache(open_corpus)  # a text may be large, and is most often the same in all arms
@@ -82,14 +86,14 @@ def plan_arms(design: Design) -> tuple[Arm, ...]:
     same: dict[str, str] = {}
     for arm in list(arms):
         first = same.setdefault(arm.runs[0].name, arm.name)
-        if first == BASELINE != arm.name:
+        if design.design == "one-at-a-time" and first == BASELINE != arm.name:
             arms.remove(arm)  # a factor's value is the one the baseline has
         elif first != arm.name:
             raise ConfigError(f"the arms {first!r} and {arm.name!r} have the same settings; keep one of them")
-    for arm in arms:
-        _require_same_text(arms[0], arm)
     names = [arm.name for arm in arms]
-    if design.baseline is None:
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ConfigError(f"two arms are called {twice[0]!r}; give the levels of factors names of their own")
+    if not design.baseline:
         return tuple(arms)
     if design.baseline not in names:
         told = f"baseline {design.baseline!r} is no arm{nearest(design.baseline, names)}"
@@ -118,6 +122,7 @@ def build_arm(
     """
     recipe = next((layer["recipe"] for layer in layers if "recipe" in layer), design.recipe)
     over: list[Mapping[str, Any]] = [design.base, *({k: v for k, v in x.items() if k != "recipe"} for x in layers)]
+    _require_own(name, over[1:])
     limited = [limit for layer in over for limit in _LIMITS if limit in layer.get("training", {})]
     if limited and design.budget.given:
         raise ConfigError(f"arm {name!r}: training.{limited[0]} and the budget both limit it; keep one of them")
@@ -174,11 +179,11 @@ def _named(levels: Sequence[Level]) -> tuple[str, Layers]:
     return ", ".join(level.name for level in levels), [level.settings for level in levels]
 
 
-def _require_same_text(first: Arm, other: Arm) -> None:
-    for name in _SAME_TEXT:
-        ours, theirs = (getattr(arm.config.text, name) for arm in (first, other))
-        if ours != theirs:
-            raise ConfigError(
-                f"the arms {first.name!r} and {other.name!r} differ in text.{name}, so they would be scored on "
-                "different texts; make it the same for all"
-            )
+def _require_own(name: str, layers: Layers) -> None:
+    """Refuse an arm that would be scored on another text than the others."""
+    for layer in layers:
+        for section, settings in _OF_ALL.items():
+            for setting in settings:
+                if setting in layer.get(section, {}):
+                    place = "seeds" if setting == "seed" else f"base.{section}.{setting}"
+                    raise ConfigError(f"arm {name!r} has its own {section}.{setting}; set it for all arms, by {place}")

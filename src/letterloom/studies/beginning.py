@@ -13,6 +13,8 @@ from letterloom.studies.directory import StudyDirectory
 from letterloom.studies.trials import require_optuna
 from letterloom.text.corpora import open_source
 
+LOCK = ".lock"
+BEGINNINGS = {LOCK, "study.toml"}  # what a study that was killed while it was begun leaves
 log = logging.getLogger("letterloom")
 
 
@@ -36,27 +38,27 @@ def begin(name: str, out: Path | None = None) -> StudyDirectory:
         require_optuna()
     arms = plan_arms(design)
     study = StudyDirectory(out or Path("studies") / Path(name).stem)
-    if study.path.is_file() or (study.path.is_dir() and any(study.path.iterdir()) and not study.plan_file.exists()):
-        raise RunError(f"{study.path} holds something else than a study; choose another --out")
+    if study.path.is_file():
+        raise RunError(f"{study.path} is a file; choose another --out")
+    design = design.model_copy(update={"corpus": tuple(open_source(design.corpus).corpus)})  # found from any folder
     document = tomlkit.parse(source)
-    document["corpus"] = list(open_source(design.corpus).corpus)  # so that it is found from any folder
-    with storage.lock(study.path / ".lock", f"the study {study.path}", wait_seconds=10.0):
+    document["corpus"] = list(design.corpus)
+    with storage.lock(study.path / LOCK, f"the study {study.path}", wait_seconds=10.0):
         if study.plan_file.exists():
-            if _search(study.design()) != _search(design):
-                study.forget_added()  # what was drawn for other factors tells nothing about these
-            _tell_changes(study, arms)
+            _tell_changes(study, design, arms)
+        elif any(found.name not in BEGINNINGS and not found.name.startswith(".tmp-") for found in study.path.iterdir()):
+            raise RunError(f"{study.path} holds something else than a study; choose another --out")
         study.write_plan(tomlkit.dumps(document), arms)
     return study
 
 
-def _search(design: Design) -> Design:
-    """What the arms of a search come from, and are judged by."""
-    return design.model_copy(update={"question": "", "corpus": (), "trials": 1, "confirm": 1})
-
-
-def _tell_changes(study: StudyDirectory, arms: tuple[Arm, ...]) -> None:
+def _tell_changes(study: StudyDirectory, design: Design, arms: tuple[Arm, ...]) -> None:
+    """Say what another study file changes; trials that were drawn for other factors are not learnt from."""
+    if (trials := len(study.added())) and _search(study.design()) != _search(design):
+        log.warning("the search has changed: %d trials are left out, and it begins anew", trials)
+        study.forget_added()
     before = {run.name for run in study.runs()}
-    now = {run.name for arm in arms for run in arm.runs} | {run.name for arm in study.added_arms() for run in arm.runs}
+    now = {run.name for arm in (*arms, *study.added_arms()) for run in arm.runs}
     if before != now:
         kept = sum(study.is_finished(name) for name in now)
         log.warning(
@@ -65,3 +67,8 @@ def _tell_changes(study: StudyDirectory, arms: tuple[Arm, ...]) -> None:
             len(before - now),
             kept,
         )
+
+
+def _search(design: Design) -> Design:
+    """What the arms of a search come from, and are judged by."""
+    return design.model_copy(update={"question": "", "seeds": design.seeds[:1], "trials": 1, "confirm": 1})

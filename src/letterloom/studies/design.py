@@ -8,12 +8,13 @@ budget.steps = 400
 factors.model.positions = ["learned", "rotary", "none"]
 """
 
+import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -21,7 +22,11 @@ from letterloom.config import RunConfig
 from letterloom.errors import ConfigError, nearest
 from letterloom.sections import Section, validate
 
+MOST_ARMS = 10_000
 BASELINE = "baseline"  # the arm of a one-at-a-time study in which no factor is changed
+
+
+Seed = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]
 
 
 class Budget(Section):
@@ -85,11 +90,11 @@ class Design(Section):
     design: Literal["grid", "one-at-a-time", "random", "search"] = Field("grid", description="How factors make arms.")
     factors: dict[str, Any] = Field({}, description="What is varied.")
     arms: dict[str, dict[str, Any]] = Field({}, description="Arms by name: settings, and a recipe of their own.")
-    baseline: str | None = Field(None, description="The arm that the others are held against; absent: the first.")
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="Seeds of each arm.")
+    baseline: str = Field("", description="The arm that the others are held against; else the first.")
+    seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1, description="Seeds of each arm.")
     budget: Budget = Field(default_factory=lambda: Budget.model_validate({}))
     protocol: Literal["blocks", "sliding"] = Field("blocks", description="How arms are scored.")
-    trials: int = Field(20, ge=1, le=10_000, description="Arms that a random or search study draws.")
+    trials: int = Field(20, ge=1, le=MOST_ARMS, description="Arms that a random or search study draws.")
     confirm: int = Field(3, ge=1, le=100, description="Best arms of a search that are run with every seed.")
     stop_worse: float | None = Field(
         None, gt=0.0, lt=0.5, description="Stop an arm that is worse than the best one at this p (Wilcoxon), by seeds."
@@ -98,24 +103,43 @@ class Design(Section):
 
     @model_validator(mode="after")
     def _makes_arms(self) -> Self:
-        if bool(self.factors) == bool(self.arms):
+        factors = self.read_factors()
+        if bool(factors) == bool(self.arms):
             raise ValueError("give either factors or arms")
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError("seeds: one is given twice")
         drawn = self.design in ("random", "search")
-        for factor in self.read_factors():
+        if self.arms and self.design != "grid":
+            raise ValueError(
+                f"arms are listed, and design = {self.design!r} makes arms of factors; leave one of them out"
+            )
+        for name, settings in self.arms.items():
+            _require_settings(f"arms.{name}", {k: v for k, v in settings.items() if k != "recipe"})
+            if not isinstance(settings.get("recipe", ""), str):
+                raise ConfigError(f"arms.{name}.recipe = {settings['recipe']!r}: should be the name of a recipe")
+        for factor in factors:
             if factor.range and not drawn:
                 raise ValueError(f"{factor.name} has a range; list its values, or set design to 'random' or 'search'")
-        if self.design == "search":
-            if self.baseline:
-                raise ValueError("a search has no baseline: its arms are found on the way")
-            if self.stop_worse is not None:
-                raise ValueError("a search confirms its best arms by every seed: leave stop_worse out")
-            if len(self.seeds) == 1:
-                raise ValueError("a search needs several seeds: it goes by the first, the others confirm what it found")
+        number = math.prod(len(factor.levels) for factor in factors)
+        if self.design == "grid" and number > MOST_ARMS:
+            raise ValueError(f"these factors make {number:,} arms, and {MOST_ARMS:,} are the most; leave some out")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds: one is given twice")
+        for name, designs in {"trials": ("random", "search"), "confirm": ("search",)}.items():
+            if name in self.model_fields_set and self.design not in designs:
+                raise ValueError(f"{name} is for design = {' or '.join(map(repr, designs))}; leave it out")
+        self._require_search()
         if self.stop_worse is not None and self.stop_worse <= 0.5 ** (len(self.seeds) - 1):
             raise ValueError(f"stop_worse = {self.stop_worse:g} is out of reach of {len(self.seeds)} seeds; give more")
         return self
+
+    def _require_search(self) -> None:
+        if self.design != "search":
+            return
+        if self.baseline:
+            raise ValueError("a search has no baseline: its arms are found on the way")
+        if self.stop_worse is not None:
+            raise ValueError("a search confirms its best arms by every seed: leave stop_worse out")
+        if len(self.seeds) == 1:
+            raise ValueError("a search needs several seeds: it goes by the first, the others confirm what it found")
 
     def read_factors(self) -> tuple[Factor, ...]:
         """The factors, in their order.
@@ -130,14 +154,27 @@ class Design(Section):
             if name in RunConfig.model_fields and isinstance(value, Mapping):
                 for key, values in value.items():
                     yield _setting(name, key, values)
-            elif isinstance(value, Mapping) and value and all(isinstance(level, Mapping) for level in value.values()):
+            elif isinstance(value, Mapping) and value:
+                for level, settings in value.items():
+                    _require_settings(f"factors.{name}.{level}", settings)
                 yield Factor(name, tuple(Level(level, settings) for level, settings in value.items()))
             else:
-                known = nearest(name, RunConfig.model_fields)
                 raise ConfigError(
-                    f"factors.{name} is neither a section of settings{known} nor levels with settings; "
-                    f'write factors.model.n_layers = [2, 4] or factors.{name}."a name" = {{ model.n_layers = 2 }}'
+                    f"factors.{name} = {value!r}: should have values to try, as factors.model.n_layers = [2, 4], "
+                    f'or levels with settings, as factors.{name}."a name" = {{ model = {{ n_layers = 2 }} }}'
                 )
+
+
+def _require_settings(place: str, settings: Any) -> None:
+    """Refuse what is no settings by section; whether they are known and in range is for the arm to find."""
+    sections = RunConfig.model_fields
+    if not isinstance(settings, Mapping):
+        raise ConfigError(f"{place} = {settings!r}: should have settings, as model = {{ n_layers = 2 }}")
+    for name, values in settings.items():
+        if name not in sections:
+            raise ConfigError(f"unknown section '{place}.{name}'{nearest(name, sections)}; it is {', '.join(sections)}")
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{place}.{name} = {values!r}: should be a section of settings")
 
 
 def _setting(section: str, key: str, values: Any) -> Factor:
@@ -146,10 +183,16 @@ def _setting(section: str, key: str, values: Any) -> Factor:
     if known is not None and key not in known.model_fields:
         raise ConfigError(f"unknown setting 'factors.{name}'{nearest(key, known.model_fields)}")
     if isinstance(values, Mapping):
-        return Factor(name, range=validate(Range, values))
+        try:
+            return Factor(name, range=validate(Range, values))
+        except ConfigError as error:
+            raise ConfigError(f"factors.{name}: {error}") from None
     if not isinstance(values, (list, tuple)) or not values:
         raise ConfigError(f"factors.{name} = {values!r}: should be a list of values, or a range with low and high")
-    return Factor(name, tuple(Level(f"{key} {_plain(value)}", {section: {key: value}}) for value in values))
+    levels = tuple(Level(f"{key} {_plain(value)}", {section: {key: value}}) for value in values)
+    if len({level.name for level in levels}) < len(levels):
+        raise ConfigError(f"factors.{name} = {values!r}: a value is given twice")
+    return Factor(name, levels)
 
 
 def _plain(value: Any) -> str:

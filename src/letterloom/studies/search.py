@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_args
 
 from letterloom import storage
 from letterloom.config import RunConfig
-from letterloom.errors import ConfigError
+from letterloom.errors import ConfigError, DataMismatchError
 from letterloom.studies.arms import Arm, build_arm
 from letterloom.studies.design import Design, Factor
 from letterloom.studies.directory import StudyDirectory
@@ -85,6 +85,9 @@ def extend(study: StudyDirectory) -> bool:
             found = found or drawer.new_arm(number, samplers.RandomSampler(seed=number))  # it was known, or is refused
             if found:
                 arm, params = found
+                if trials and trials[0].arm.text_sha256 != arm.text_sha256:
+                    told = f"the text of the search {study.path} has changed since its first trial"
+                    raise DataMismatchError(f"{told}; bring it back, or begin another study with --out")
                 study.add_arm(number, arm, params=params)
                 drawer.tell_refused()
                 return True

@@ -12,11 +12,19 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from pathlib import Path
 
 from letterloom import storage
-from letterloom.errors import DiskFullError, Interrupted, LetterloomError, LockedError, is_out_of_memory
+from letterloom.errors import (
+    DataMismatchError,
+    DiskFullError,
+    Interrupted,
+    LetterloomError,
+    LockedError,
+    is_out_of_memory,
+)
 from letterloom.runs.directory import is_run
 from letterloom.studies.arms import PlannedRun
 from letterloom.studies.directory import StudyDirectory
 from letterloom.studies.engines import holding_file
+from letterloom.text.encoding import open_corpus
 from letterloom.training.loop import resume, train
 
 log = logging.getLogger("letterloom")
@@ -35,7 +43,7 @@ def work(folder: Path, worker: str | None = None) -> None:
     Raises:
         DiskFullError: there is no space left, which is not the fault of a run.
         Interrupted: a signal came; the run is saved. SIGTERM is heeded as Ctrl-C is, in the main thread.
-        DataMismatchError, RunError: a file of the study is damaged, or cannot be written.
+        DataMismatchError, RunError: a file of the study is damaged, or cannot be written; or its text has changed.
     """
     study, passed = StudyDirectory(folder), set[str]()
     with _heeding_sigterm() as asked_to_end:
@@ -88,6 +96,7 @@ def _extended(study: StudyDirectory) -> bool:
 def _do(study: StudyDirectory, run: PlannedRun) -> None:
     """Train a run, or go on with it, and record why it fails, where it does."""
     place = study.run(run.name).path
+    _require_planned_text(study, run)
     with _told_to(study.log_file(run.name)):
         try:
             if is_run(place):
@@ -103,6 +112,14 @@ def _do(study: StudyDirectory, run: PlannedRun) -> None:
             details = "" if isinstance(error, LetterloomError) else traceback.format_exc()
             log.error("%s", told)
             study.record_failure(run.name, told, details)
+
+
+def _require_planned_text(study: StudyDirectory, run: PlannedRun) -> None:
+    """A run on another text would count for nothing, and so would all that follow."""
+    description = open_corpus(run.config.text).description
+    if description["sha256"] != run.text_sha256:
+        told = f"the text {', '.join(description['corpus'])} has changed since the study {study.path} was planned"
+        raise DataMismatchError(f"{told}; bring it back, or plan the study anew by `letterloom study run`")
 
 
 def _unexpected(error: Exception) -> str:
