@@ -72,3 +72,4 @@ def _finish(run: RunDirectory, nats: float) -> None:
     score = {"nats_per_character": nats, "interval": {"low": nats - 0.02, "high": nats + 0.02}, "characters": 111_540}
     score |= {"protocol": "blocks", "context_length": 64, "seconds": 8.0, "parts": [[5577 * nats, 5577]] * 20}
     run.evaluation_file.write_text(json.dumps({"validation": {"blocks": score}}), encoding="utf-8")
+    (run.path / "report.html").write_text("its report", encoding="utf-8")

@@ -10,10 +10,19 @@ from pathlib import Path
 import pytest
 
 from letterloom.cli import main
+from letterloom.studies.design import shipped_studies
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SMALL = ["--model.d-model", "16", "--model.n-layers", "1", "--training.threads", "1", "--training.max-steps", "9"]
+
+STUDY = """
+corpus = ["hamlet.txt"]
+seeds = [0]
+budget.steps = 3
+base.model = { d_model = 16, n_layers = 1, context_length = 16 }
+factors.model.positions = ["rotary", "none"]
+"""
 
 
 def blocks(language: str) -> list[str]:
@@ -31,7 +40,10 @@ def folder(tmp_path: Path, tiny_text: Path, monkeypatch: pytest.MonkeyPatch) -> 
     shutil.copy(tiny_text, tmp_path / "hamlet.txt")
     text = (tmp_path / "hamlet.txt").read_text(encoding="utf-8")
     (tmp_path / "hamlet.txt").write_text("HAMLET:\n" + text, encoding="utf-8")
-    (tmp_path / "names.txt").write_text("\n".join(f"{a}{b}{c}" for a in "abc" for b in "aeiou" for c in "lmnrst"))
+    names = (f"{a}{b}{c}{d}" for a in "abc" for b in "aeiou" for c in "lmnrst" for d in "aeiou")
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    (tmp_path / "greek.txt").write_text("λέξη και ψυχή, φως και ώρα;\n" * 20, encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(STUDY)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", io.StringIO("HAMLET:\n"))
     return tmp_path
@@ -43,6 +55,11 @@ def test_the_letterloom_commands_run_one_after_the_other(folder: Path, capsys: p
     for line in lines:
         minutes = line.index("--minutes") if "--minutes" in line else len(line)
         short = line[:minutes] + line[minutes + 2 :] + SMALL if line[0] == "train" else line
+        if line[0] == "finetune":
+            short = [*line, "--training.threads", "1", "--training.max-steps", "3"]
+        if line[:2] == ["study", "run"]:
+            assert line[2] in (*shipped_studies(), "mine.toml")
+            short = ["study", "run", "mine.toml", "--workers", "1"]
         assert main(short) == 0, capsys.readouterr().err
     written = capsys.readouterr().out
     assert "bits per character" in written
