@@ -13,6 +13,7 @@ import hypothesis
 import numpy as np
 import pytest
 
+from greek import greek_lines
 from letterloom.cli import main
 from letterloom.config import ModelConfig
 
@@ -59,6 +60,14 @@ def tiny_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [" ".join(draw.choice(words) for _ in range(8)) + "." for _ in range(130)]
     path = tmp_path_factory.mktemp("text") / "loom.txt"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def greek_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four hundred lines that the tiny run cannot spell."""
+    path = tmp_path_factory.mktemp("greek") / "greek.txt"
+    path.write_text("\n".join(greek_lines(400)) + "\n", encoding="utf-8")
     return path
 
 

@@ -1,12 +1,15 @@
 """`letterloom study`: from a file to a report, and what is told of mistakes."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from letterloom.studies.design import shipped_studies
+from letterloom.studies.directory import StudyDirectory
 from letterloom.study import run_study
 
 STUDY = """
@@ -61,6 +64,26 @@ def test_status_tells_of_each_run(call: Any, study: Path) -> None:
         ("n_heads 2", 1, "done"),
     ]
     assert call("study", "status", study).out.splitlines()[1].split() == ["n_heads", "1", "done", "done"]
+
+
+def test_status_may_be_asked_while_a_search_adds_arms(
+    call: Any, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial is added whenever the state of a run is looked at."""
+    folder = StudyDirectory(shutil.copytree(study, tmp_path / "search"))
+    trial, look = replace(folder.arms()[0], name="trial 1", seeds=(7,)), StudyDirectory.is_finished
+
+    def add_and_look(self: StudyDirectory, name: str) -> bool:
+        self.add_arm(1, trial)
+        return look(self, name)
+
+    monkeypatch.setattr(StudyDirectory, "is_finished", add_and_look)
+    for format_ in ([], ["--json"]):
+        shutil.rmtree(folder.path / "arms", ignore_errors=True)
+        result = call("study", "status", folder.path, *format_)
+        assert result.exit_code == 0, result.err
+        assert "trial" not in result.out
+    assert len(folder.arms()) == 3
 
 
 def test_the_studies_are_listed(call: Any) -> None:

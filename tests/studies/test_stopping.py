@@ -10,6 +10,7 @@ from letterloom import storage
 from letterloom.studies.beginning import begin
 from letterloom.studies.directory import StudyDirectory
 from letterloom.studies.stopping import stop_worse
+from letterloom.studies.trials import finished_nats
 
 STUDY = """
 corpus = ["text.txt"]
@@ -84,6 +85,16 @@ def test_what_is_not_clear_goes_on(study: StudyDirectory) -> None:
     assert not stopped(study)
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"validation": []}', '{"validation": {"blocks": 3}}'])
+def test_a_damaged_score_counts_as_none(study: StudyDirectory, content: str) -> None:
+    finish(study, GOOD, GOOD, BAD)
+    damaged = study.run(study.arms()[2].runs[0].name)
+    damaged.evaluation_file.write_text(content)
+    assert finished_nats(study, damaged.path.name, "blocks") is None
+    stop_worse(study)
+    assert (study.stopped(study.arms()[2]) or {})["seeds"] == 4
+
+
 def test_equal_arms_go_on(study: StudyDirectory) -> None:
     finish(study, GOOD, GOOD, GOOD)
     stop_worse(study)
@@ -118,7 +129,7 @@ def test_an_arm_with_nothing_more_to_run_is_not_stopped(study: StudyDirectory) -
 
 
 def test_nothing_is_stopped_unless_it_is_asked_for(study: StudyDirectory) -> None:
-    study.study_file.write_text(study.study_file.read_text().replace("stop_worse = 0.1", ""))
+    study.write_plan(study.source().replace("stop_worse = 0.1", ""), study.arms())
     finish(study, GOOD, GOOD, BAD)
     stop_worse(study)
     assert not stopped(study)

@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -177,6 +177,23 @@ def test_a_search_is_asked_again_when_something_is_done(tmp_path: Path) -> None:
     assert len(stage.actors) <= 5
 
 
+def test_a_search_is_asked_again_when_its_last_trial_fails(tmp_path: Path) -> None:
+    """By a worker that begins after that: one which had found nothing before may be seen to have ended only then."""
+    study = make_study(tmp_path, seeds=1)
+    arm, (run,) = study.arms()[0], study.runs()
+    study.write_plan(f'design = "search"\n{study.source().replace("seeds = [0]", "seeds = [0, 1]")}', ())
+    study.add_arm(0, arm)
+
+    def confirm(_: Actor) -> Ending:
+        study.add_arm(1, replace(arm, seeds=(1,)))
+        finish(study, *(run.name for run in study.runs() if run.seed == 1))
+        return Ending()
+
+    stage = Stage([[lambda _: study.record_failure(run.name, "it diverged"), lambda _: Ending()], [confirm]])
+    supervise(study, stage, 1, lambda _: None)
+    assert sorted(study.states().values()) == ["done", "failed"]
+
+
 def test_a_signal_stops_the_workers_and_a_second_one_kills_them(study: StudyDirectory) -> None:
     first, second = (run.name for run in study.runs())
 
@@ -228,6 +245,23 @@ def test_the_time_left_is_told(study: StudyDirectory) -> None:
     assert told[0].progress == {second: 0.25}
     assert told[0].seconds_left == pytest.approx(30.0, abs=1.0)  # a quarter less than the other took
     assert told[-1].seconds_left == 0.0
+
+
+@pytest.mark.parametrize("line", ["{}", "[]", "3", '{"kind": "train"}', '{"kind": "train", "seconds": 1.0}'])
+def test_a_damaged_log_tells_no_progress(study: StudyDirectory, line: str) -> None:
+    first, second = (run.name for run in study.runs())
+    for name in (first, second):
+        storage.write_file(study.run(name).metrics_file, f"{line}\n")
+    finish(study, first)
+    told: list[Standing] = []
+
+    def tell(standing: Standing) -> None:
+        told.append(standing)
+        finish(study, second)
+
+    with study.claimed(second):
+        supervise(study, Stage([]), 1, tell)
+    assert (told[0].progress, told[0].seconds_left) == ({second: 0.0}, None)
 
 
 @on_linux

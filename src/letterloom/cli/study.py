@@ -66,18 +66,19 @@ def resume(
 def status(study: StudyName, /, *, json: Json = False) -> None:
     """Tell what has become of each run of a study."""
     directory = open_study(study).directory
-    states = directory.states()
+    arms = directory.arms()  # once: a search that goes on adds more meanwhile
+    states = directory.states(arms)
     failures = {name: failure["error"] for name in states if (failure := directory.failure(name))}
     if json:
         runs = [
-            {"arm": run.arm, "seed": run.seed, "run": run.name, "state": states[run.name]} for run in directory.runs()
+            {"arm": run.arm, "seed": run.seed, "run": run.name, "state": states[run.name]}
+            for run in directory.runs(arms)
         ]
         print_json({"study": str(directory.path), "runs": runs, "failures": failures})
         return
-    seeds = sorted({run.seed for run in directory.runs()})
+    seeds = sorted({run.seed for arm in arms for run in arm.runs})
     rows = [
-        [arm.name, *({run.seed: states[run.name] for run in arm.runs}.get(seed, "") for seed in seeds)]
-        for arm in directory.arms()
+        [arm.name, *({run.seed: states[run.name] for run in arm.runs}.get(seed, "") for seed in seeds)] for arm in arms
     ]
     print_table(("arm", *(f"seed {seed}" for seed in seeds)), rows)
     for name, error in failures.items():

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 from letterloom import accounting
@@ -44,7 +44,7 @@ class Arm:
     text_sha256: str
     seeds: tuple[int, ...]
 
-    @property
+    @cached_property
     def runs(self) -> tuple[PlannedRun, ...]:
         """In the order of the seeds."""
         return tuple(self._run(seed) for seed in self.seeds)

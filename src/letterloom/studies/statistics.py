@@ -4,7 +4,7 @@ All numbers are nats per character.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +19,7 @@ _ROUNDING = 1e-12  # nats: what varies by less is the same number, and would see
 
 Interval = tuple[float, float]
 Parts = Mapping[str, Mapping[int, NDArray[np.float64]]]
+Texts = Mapping[str, Mapping[int, Hashable]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Comparison:
     adjusted_p: float | None  # for all comparisons of the study
     shown: bool  # whether the study may claim a difference
     seeds_needed: int | None  # seeds that would show such a difference in 4 of 5 studies; None as `p`
+    same_text: bool = True  # False where the two were scored on different texts: then there is a difference, no more
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ class Analysis:
     least_shown: float | None  # smallest difference that as many seeds show in 4 of 5 studies; None as `noise`
 
 
-def analyse(nats: Mapping[str, Mapping[int, float]], baseline: str, parts: Parts | None = None) -> Analysis:
+def analyse(
+    nats: Mapping[str, Mapping[int, float]], baseline: str, parts: Parts | None = None, texts: Texts | None = None
+) -> Analysis:
     """Hold every arm against the baseline.
 
     A paired t test over the seeds that both have; each comparison by the variance of its own differences, since arms
@@ -67,8 +71,9 @@ def analyse(nats: Mapping[str, Mapping[int, float]], baseline: str, parts: Parts
     claims a difference in at most 5 % of cases. Runs that are all the same, or all differ by the same, have no p value:
     either they are copies, or the seed does nothing, and chance tells nothing about them.
 
-    `seeds_needed` and `least_shown` are of one comparison by itself, at 5 %: many arms need somewhat more. The latter
-    takes the noise of the differences, pooled, and the seeds of the comparison that has most.
+    `seeds_needed` and `least_shown` are of a comparison in the worst case of that adjustment, at 5 % by their number:
+    where other arms differ as well, less is enough. The latter takes the noise of the differences, pooled, and the
+    seeds of the comparison that has most.
 
     Args:
         nats: Of each arm, by seed.
@@ -76,16 +81,24 @@ def analyse(nats: Mapping[str, Mapping[int, float]], baseline: str, parts: Parts
         parts: Of each arm, by seed, (20, 2): nats and characters of consecutive stretches of the scored text. Where all
             runs of a comparison have the same stretches, it has a `text_interval`: a block bootstrap of the difference
             of the means over seeds.
+        texts: Of each arm, by seed: what tells the text that was scored from others. A comparison of different ones is
+            no test, and shows nothing. None: all are of the same.
     """
     pairs = {arm: _paired(ours, nats[baseline]) for arm, ours in nats.items() if arm != baseline}
     pairs = {arm: differences for arm, differences in pairs.items() if differences}
-    noise = _pooled(list(pairs.values()))
-    comparisons = _adjusted([_compare(arm, baseline, differences, parts or {}) for arm, differences in pairs.items()])
+    alike = {arm: found for arm, found in pairs.items() if texts is None or _same([texts[arm], texts[baseline]], found)}
+    noise, tests = _pooled(list(alike.values())), sum(bool(_moments(found)[1]) for found in alike.values())
+    comparisons = [
+        _compare(arm, baseline, differences, parts or {}, tests)
+        if arm in alike
+        else _apart(arm, baseline, differences)
+        for arm, differences in pairs.items()
+    ]
     return Analysis(
         summaries=tuple(_summarise(arm, ours) for arm, ours in nats.items()),
-        comparisons=comparisons,
+        comparisons=_adjusted(comparisons),
         noise=_pooled(list(nats.values())),
-        least_shown=noise and least_shown(max(map(len, pairs.values())), noise),
+        least_shown=noise and least_shown(max(map(len, alike.values())), noise, tests),
     )
 
 
@@ -98,8 +111,19 @@ def _summarise(arm: str, nats: Mapping[int, float]) -> Summary:
     return Summary(arm, nats, mean, sd, _interval(mean, sd, len(nats)))
 
 
-def _compare(arm: str, baseline: str, differences: Mapping[int, float], parts: Parts) -> Comparison:
-    """One comparison, its p value not adjusted yet."""
+def _same(sides: Sequence[Mapping[int, Hashable]], seeds: Iterable[int]) -> bool:
+    return len({side[seed] for side in sides for seed in seeds}) == 1
+
+
+def _apart(arm: str, baseline: str, differences: Mapping[int, float]) -> Comparison:
+    """One of different texts."""
+    mean, _ = _moments(differences)
+    untold = dict.fromkeys(("interval", "text_interval", "p", "adjusted_p", "seeds_needed"))
+    return Comparison(arm, baseline, len(differences), mean, shown=False, same_text=False, **untold)
+
+
+def _compare(arm: str, baseline: str, differences: Mapping[int, float], parts: Parts, tests: int) -> Comparison:
+    """One comparison of so many that are tested, its p value not adjusted yet."""
     mean, sd = _moments(differences)
     n = len(differences)
     return Comparison(
@@ -112,7 +136,7 @@ def _compare(arm: str, baseline: str, differences: Mapping[int, float], parts: P
         p=float(2 * stats.t.sf(abs(mean) / sd * math.sqrt(n), n - 1)) if sd else None,
         adjusted_p=None,
         shown=False,
-        seeds_needed=pairs_needed(mean, sd) if sd else None,
+        seeds_needed=pairs_needed(mean, sd, tests) if sd else None,
     )
 
 

@@ -43,7 +43,8 @@ def stop_worse(study: StudyDirectory) -> None:
         seeds = sorted(set(nats[arm.name]) & set(nats[best]))
         ours, theirs = ({seed: nats[side][seed] for seed in seeds} for side in (arm.name, best))
         if len(seeds) >= LEAST_SEEDS and _is_worse(pruner, ours, theirs):
-            study.record_stopped(arm, p=_p(ours, theirs), seeds=len(seeds), against=best)
+            against = next(other for other in arms if other.name == best)
+            study.record_stopped(arm, against, p=_p(ours, theirs), seeds=len(seeds))
 
 
 def _best(nats: Mapping[str, Mapping[int, float]]) -> str | None:

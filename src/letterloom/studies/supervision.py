@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from letterloom import storage
 from letterloom.errors import Interrupted, LetterloomError, LockedError, ResourceError
@@ -83,7 +83,7 @@ def supervise(study: StudyDirectory, engine: Engine, workers: int, tell: Callabl
 
 def _until_done(study: StudyDirectory, crew: "_Crew", tell: Callable[[Standing], None], signals: StopSignals) -> None:
     searches = study.design().design == "search"
-    estimate, asked, look_at = _Estimate(study), None, 0.0
+    estimate, look_at = _Estimate(study), 0.0
     while signals.received is None:
         message = crew.look()
         if message is not None or time.monotonic() >= look_at:
@@ -94,10 +94,9 @@ def _until_done(study: StudyDirectory, crew: "_Crew", tell: Callable[[Standing],
             counts = Counter(states.values())
             taken = counts["running"] + counts["to do"] - len(free)
             elsewhere = max(0, taken - len(crew.workers))
-            if crew.found_nothing:
-                asked, crew.found_nothing = counts["done"], False
-            more = searches and asked != counts["done"]  # each score may make a search go on
-            crew.start((crew.most if more else len(free)) - idle)
+            over = counts["done"] + counts["failed"]
+            more = searches and crew.asked_at != over  # each run that ends may make a search go on
+            crew.start((crew.most if more else len(free)) - idle, over)
             tell(estimate.standing(states, len(crew.workers), elsewhere, message or ""))
             if not (crew.workers or elsewhere or free or more):
                 return
@@ -121,7 +120,8 @@ class _Crew:
     def __init__(self, study: StudyDirectory, engine: Engine, most: int) -> None:
         self.workers: dict[str, Worker] = {}
         self.most = most
-        self.found_nothing = False  # whether a worker has ended because there was nothing to do
+        self.asked_at: int | None = None  # how many runs were over when a worker began that found nothing to do
+        self._begun_at: dict[str, int] = {}  # how many were, by worker
         self._study, self._engine = study, engine
         self._name, self._started = uuid.uuid4().hex[:8], 0
         self._deaths: Counter[str] = Counter()  # by run
@@ -131,12 +131,12 @@ class _Crew:
         """How many workers hold no run: they have just begun, or are between two."""
         return sum(self._held_by(name) is None for name in self.workers)
 
-    def start(self, wanted: int) -> None:
-        """Start so many workers, or as many as are still allowed."""
+    def start(self, wanted: int, over: int) -> None:
+        """Start so many workers, or as many as are still allowed, at a study of which so many runs are over."""
         for _ in range(min(wanted, self.most - len(self.workers))):
             self._started += 1
             name = f"{self._name}-{self._started}"
-            self.workers[name] = self._engine.start(name)
+            self.workers[name], self._begun_at[name] = self._engine.start(name), over
 
     def look(self) -> str | None:
         """See which workers have ended, and tell what has happened to them; None where none has.
@@ -181,6 +181,9 @@ class _Crew:
                 ended.append((ending, self._held_by(name)))
                 storage.remove_file(holding_file(self._study.path, name))
                 del self.workers[name]
+                begun_at = self._begun_at.pop(name)
+                if ending == Ending():
+                    self.asked_at = begun_at  # and not at more: what ended since, it may not have seen
         return ended
 
     def _explain(self, ending: Ending, held: str | None) -> str:
@@ -189,7 +192,6 @@ class _Crew:
             raise ending.error
         if not ending.killed:
             self._early_deaths = 0
-            self.found_nothing |= ending.error is None
             return ""
         if held is None:
             return self._died_early(ending.killed)
@@ -225,12 +227,12 @@ class _Estimate:
     def standing(self, states: Mapping[str, State], workers: int, elsewhere: int, message: str) -> Standing:
         """Where the study is now."""
         steps = {name: _last_step(self._study.run(name)) for name, state in states.items() if state == "running"}
-        progress = {name: step["progress"] if step else 0.0 for name, step in steps.items()}
+        progress = {name: step.progress if step else 0.0 for name, step in steps.items()}
         for name, state in states.items():
             if state == "done" and name not in self._seconds:
                 self._seconds[name] = _seconds(self._study.run(name))
         seconds = [taken for taken in self._seconds.values() if taken] or [
-            step["seconds"] / step["progress"] for step in steps.values() if step and step["progress"]
+            step.seconds / step.progress for step in steps.values() if step and step.progress
         ]
         left = [1.0] * sum(state == "to do" for state in states.values()) + [1.0 - share for share in progress.values()]
         several = max(1, min(len(left), max(workers, len(steps))))
@@ -243,16 +245,21 @@ def _seconds(run: RunDirectory) -> float:
     step = _last_step(run)
     with suppress(OSError):
         end = run.evaluation_file.stat().st_mtime - run.metrics_file.stat().st_mtime
-        return step["seconds"] + max(0.0, end) if step else 0.0
+        return step.seconds + max(0.0, end) if step else 0.0
     return 0.0
 
 
-def _last_step(run: RunDirectory) -> dict[str, Any] | None:
-    """The newest event of a training, without reading the log from its beginning."""
-    with suppress(OSError, ValueError), run.metrics_file.open("rb") as file:
+class _Step(NamedTuple):
+    seconds: float
+    progress: float  # share of the training
+
+
+def _last_step(run: RunDirectory) -> _Step | None:
+    """The newest step of a training, without reading the log from its beginning; None where that does not tell."""
+    with suppress(OSError, ValueError, KeyError, TypeError), run.metrics_file.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
         for line in reversed(file.read().split(b"\n")[:-1]):  # after the last newline: nothing, or a torn line
-            event: dict[str, Any] = json.loads(line)
+            event = json.loads(line)
             if event["kind"] == "train":
-                return event
+                return _Step(float(event["seconds"]), float(event["progress"]))
     return None

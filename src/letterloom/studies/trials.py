@@ -1,9 +1,10 @@
 """What drawing, searching and stopping arms share: Optuna itself, and the score of a run."""
 
 import math
+from contextlib import suppress
 from typing import Any
 
-from letterloom.errors import ResourceError
+from letterloom.errors import DataMismatchError, ResourceError
 from letterloom.studies.directory import StudyDirectory
 
 
@@ -25,7 +26,9 @@ def require_optuna() -> Any:
 
 
 def finished_nats(study: StudyDirectory, run: str, protocol: str) -> float | None:
-    """Nats per character of the held-out text; None of a run that has no such finite number (yet)."""
-    score = ((study.run(run).evaluation() or {}).get("validation") or {}).get(protocol) or {}
-    nats = score.get("nats_per_character")
-    return nats if isinstance(nats, float) and math.isfinite(nats) else None
+    """Nats per character of the held-out text; None of a run that has no such finite number (yet), or a damaged one."""
+    with suppress(DataMismatchError, KeyError, TypeError):
+        nats = (study.run(run).evaluation() or {})["validation"][protocol]["nats_per_character"]
+        if isinstance(nats, float) and math.isfinite(nats):
+            return nats
+    return None

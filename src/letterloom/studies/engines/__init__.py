@@ -56,7 +56,7 @@ def build_engine(name: str, folder: Path, workers: int, options: Mapping[str, An
     try:
         return _ENGINES[name](folder.resolve(), workers, options)
     except ModuleNotFoundError as error:
-        if error.name not in ("submitit", "distributed"):
+        if error.name not in ("submitit", "dask", "distributed"):
             raise
         needed = f"the engine {name!r} needs {error.name}"
         raise ResourceError(f"{needed}; `pip install 'letterloom[cluster]'` brings it, or use processes") from None

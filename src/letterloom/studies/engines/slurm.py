@@ -55,11 +55,20 @@ class Slurm:
             raise ConfigError(f"the engine 'slurm': {' '.join(str(error).split())}") from None
 
     def start(self, name: str) -> "SlurmWorker":
-        """See `Engine`."""
+        """See `Engine`.
+
+        Raises:
+            ResourceError: Slurm does not take the job.
+        """
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
         # A local job is in this process's group, and Ctrl-C is for the supervisor alone; what is blocked is inherited.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             return SlurmWorker(self._executor.submit(_task, self._folder, name), self._cluster)
+        except (FailedJobError, FailedSubmissionError, FileNotFoundError) as error:  # of sbatch
+            told = f"Slurm does not take the job ({' '.join(str(error).split())})"
+            raise ResourceError(f"{told}; see which --option this cluster needs") from None
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

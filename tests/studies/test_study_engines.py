@@ -117,7 +117,17 @@ def test_without_slurm_that_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         build_engine("slurm", tmp_path, 2, {"slurm_partition": "long"})
 
 
-@pytest.mark.parametrize(("name", "package"), [("slurm", "submitit"), ("dask", "distributed")])
+def test_a_job_that_slurm_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("srun", "sbatch"):
+        (tmp_path / name).write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: lnog' >&2; exit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    engine = build_engine("slurm", tmp_path, 1, {"slurm_partition": "lnog"})
+    with pytest.raises(ResourceError, match=r"Slurm does not take the job \(sbatch: error: invalid partition .*lnog\)"):
+        engine.start("one")
+
+
+@pytest.mark.parametrize(("name", "package"), [("slurm", "submitit"), ("dask", "distributed"), ("dask", "dask")])
 def test_a_missing_package_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, package: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ResourceError, match=f"needs {package}; `pip install 'letterloom\\[cluster\\]'` brings it"):

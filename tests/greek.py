@@ -1,10 +1,7 @@
 # ruff: noqa: RUF001 (Greek letters are meant)
-"""Texts to finetune on: English with letters that the tiny run knows, and Greek, of which it knows the blanks alone."""
+"""A text to finetune on: Greek, of which a model of English knows the blanks alone."""
 
 import random
-from pathlib import Path
-
-import pytest
 
 ARTICLES = {"m": "ο", "f": "η", "n": "το"}
 NOUNS = {
@@ -31,11 +28,3 @@ def greek_lines(count: int) -> list[str]:
         sentence = " ".join([*words, draw.choice(OBJECTS)]) + draw.choice(ENDS)
         lines[sentence[0].upper() + sentence[1:]] = None
     return list(lines)
-
-
-@pytest.fixture(scope="session")
-def greek_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four hundred lines."""
-    path = tmp_path_factory.mktemp("greek") / "greek.txt"
-    path.write_text("\n".join(greek_lines(400)) + "\n", encoding="utf-8")
-    return path
