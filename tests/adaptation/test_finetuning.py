@@ -31,6 +31,12 @@ from letterloom.training.learner import Learner
 TRAINING = {"max_steps": 12, "sample_characters": 20, "device": "cpu", "threads": 1, "precision": "fp32"}
 
 
+def record(told: dict[str, Any] | None) -> dict[str, Any]:
+    """What a file of the run holds, which has to be there."""
+    assert told is not None
+    return told
+
+
 def finetune(run: Path, corpus: Any, out: Path, **options: Any) -> api.Run:
     training = TRAINING | options.pop("training", {})
     return api.finetune(run, corpus, out, training=training, **options)
@@ -47,7 +53,7 @@ def test_the_result_is_an_ordinary_run(greek_run: api.Run, tmp_path: Path) -> No
     assert set("αβψΗ·") <= set(model.checkpoint.tokenizer.decode(range(model.checkpoint.tokenizer.vocab_size)))
     assert len(model.generate("Η μικρή", max_new_tokens=10)) == 17
     assert model.evaluate().nats_per_character == pytest.approx(
-        greek_run.evaluation["validation"]["blocks"]["nats_per_character"], abs=1e-5
+        record(greek_run.evaluation)["validation"]["blocks"]["nats_per_character"], abs=1e-5
     )
     assert model.decompress(model.compress("το νερό".encode())) == "το νερό".encode()
     again = finetune(greek_run.path, "python-docs", tmp_path / "again", training={"max_steps": 2})
@@ -61,7 +67,7 @@ def test_the_old_ids_are_unchanged(greek_run: api.Run, tiny_run: Path) -> None:
 
 
 def test_the_losses_are_those_that_evaluate_gives(greek_run: api.Run, tiny_run: Path) -> None:
-    base, new, about = api.load(tiny_run, "cpu"), greek_run.load(), greek_run.finetuning
+    base, new, about = api.load(tiny_run, "cpu"), greek_run.load(), record(greek_run.finetuning)
     corpus = open_corpus(base.checkpoint.config.text, base.checkpoint.tokenizer)
     old = about["old"]
     assert old["before"]["nats_per_character"] == pytest.approx(base.evaluate().nats_per_character, abs=1e-5)
@@ -75,7 +81,7 @@ def test_the_losses_are_those_that_evaluate_gives(greek_run: api.Run, tiny_run: 
     assert old["difference"]["nats_per_character"] == pytest.approx(scores[1].mean() - scores[0].mean(), abs=1e-5)
     paired = block_bootstrap(scores[1] - scores[0], np.ones(len(ids)))
     assert paired is None
-    assert about["new"]["after"] == greek_run.evaluation["validation"]["blocks"]
+    assert about["new"]["after"] == record(greek_run.evaluation)["validation"]["blocks"]
     zero = greek_run.metrics[0]
     assert zero["step"] == 0
     assert about["new"]["before"]["nats_per_character"] == pytest.approx(zero["nats_per_character"], abs=1e-5)
@@ -84,7 +90,7 @@ def test_the_losses_are_those_that_evaluate_gives(greek_run: api.Run, tiny_run: 
 
 
 def test_the_run_it_came_from_is_only_read_and_named(greek_run: api.Run, tiny_run: Path) -> None:
-    base = greek_run.finetuning["base"]
+    base = record(greek_run.finetuning)["base"]
     weights = load_checkpoint(tiny_run).path / "model.safetensors"
     assert base["sha256"] == sha256_file(weights)
     assert base["path"] == str(weights.parent.resolve())
@@ -92,7 +98,7 @@ def test_the_run_it_came_from_is_only_read_and_named(greek_run: api.Run, tiny_ru
 
 
 def test_the_report_tells_what_was_gained_and_forgotten(greek_run: api.Run) -> None:
-    about = greek_run.finetuning
+    about = record(greek_run.finetuning)
     for name in ("report.md", "report.html"):
         report = (greek_run.path / name).read_text(encoding="utf-8")
         for text in ("new", "old"):
@@ -115,14 +121,14 @@ def test_a_stopped_finetuning_goes_on_bit_for_bit_and_is_measured_at_its_end(
         patch.setattr(Learner, "update", interrupted)
         with pytest.raises(Interrupted):
             finetune(tiny_run, greek_text, tmp_path / "parts")
-    assert "after" not in RunDirectory(tmp_path / "parts").finetuning()["old"]
+    assert "after" not in record(RunDirectory(tmp_path / "parts").finetuning())["old"]
     resumed = letterloom.resume(tmp_path / "parts")
     one, other = (read_checkpoint(RunDirectory(run.path).checkpoint(12)) for run in (greek_run, resumed))
     for kind in ("model", "optimizer"):
         expected, found = one.tensors(kind), other.tensors(kind)
         assert expected.keys() == found.keys()
         assert all(torch.equal(expected[name], found[name]) for name in expected)
-    assert resumed.finetuning["old"]["difference"] == greek_run.finetuning["old"]["difference"]
+    assert record(resumed.finetuning)["old"]["difference"] == record(greek_run.finetuning)["old"]["difference"]
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -142,8 +148,8 @@ def test_to_keep_the_characters_of_the_text_alone(tiny_run: Path, tmp_path: Path
     run = finetune(tiny_run, text, tmp_path / "run", characters="text")
     tokenizer = run.load().checkpoint.tokenizer
     assert tokenizer.decode(range(tokenizer.vocab_size)) == "".join(sorted(set(text.read_text())))
-    assert "ü" in run.finetuning["characters"]["dropped"]
-    assert run.finetuning["old"]["left_out"] > 0
+    assert "ü" in record(run.finetuning)["characters"]["dropped"]
+    assert record(run.finetuning)["old"]["left_out"] > 0
     assert run.load().verify().agrees
     assert "left out of the old text" in (run.path / "report.md").read_text(encoding="utf-8")
 
@@ -152,7 +158,7 @@ def test_records_bring_an_end_of_text(tiny_run: Path, tmp_path: Path) -> None:
     names = tmp_path / "names.txt"
     names.write_text("".join(f"{a}{b}{c}\n" for a in "tlw" for b in "eao" for c in "nrmdsh"))
     run = finetune(tiny_run, names, tmp_path / "run", text={"records": "lines"})
-    new = run.finetuning["characters"]["new"]
+    new = record(run.finetuning)["characters"]["new"]
     assert new[-1] == {"character": "end of text", "from": "the end of a line"}
     assert run.load().checkpoint.tokenizer.end_of_text_id is not None
 
@@ -161,7 +167,7 @@ def test_a_longer_context(tiny_run: Path, greek_text: Path, tmp_path: Path) -> N
     longer = {"context_length": 24}
     run = finetune(tiny_run, greek_text, tmp_path / "run", model=longer)
     assert run.load().checkpoint.config.model.context_length == 24
-    assert run.finetuning["context"] == {"before": 16, "positions": "16 learned positions are interpolated"}
+    assert record(run.finetuning)["context"] == {"before": 16, "positions": "16 learned positions are interpolated"}
     with pytest.raises(ConfigError, match="--positions interpolate"):
         finetune(tiny_run, greek_text, tmp_path / "other", model=longer, positions="refuse")
 
@@ -193,7 +199,7 @@ def test_without_a_limit_the_steps_come_from_the_text(tiny_run: Path, greek_text
         optimizer={"learning_rate": 1e-9},
     )
     training = RunDirectory(run.path).config().training
-    assert training.max_steps >= 1_000
+    assert training.max_steps is not None and training.max_steps >= 1_000
     assert training.eval_interval == pytest.approx(training.max_steps / 20, rel=0.1)
     assert training.max_minutes is None
 
@@ -203,7 +209,7 @@ def test_where_the_old_text_is_gone_its_loss_is_left_out_and_that_is_told(
 ) -> None:
     outside = shutil.copytree(load_checkpoint(tiny_run).path, tmp_path / "checkpoint")
     run = finetune(outside, greek_text, tmp_path / "run")
-    assert "outside its run" in run.finetuning["old"]["skipped"]
+    assert "outside its run" in record(run.finetuning)["old"]["skipped"]
     assert "cannot be measured" in caplog.text
     assert "outside its run" in (run.path / "report.md").read_text(encoding="utf-8")
     with pytest.raises(RunError, match="the text to replay"):

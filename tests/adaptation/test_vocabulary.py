@@ -36,7 +36,8 @@ def logits(arrays: Arrays, config: ModelConfig, tokenizer: Tokenizer, text: str)
     shared = {f.name: getattr(config, f.name) for f in dataclasses.fields(Options) if f.name != "vocab_size"}
     options = Options(vocab_size=tokenizer.vocab_size, **shared)
     wide = {name: array.astype(np.float64) for name, array in arrays.items()}
-    return forward(wide, tokenizer.encode(text)[None], options)[0]
+    found: NDArray[np.float64] = forward(wide, tokenizer.encode(text)[None], options)[0]
+    return found
 
 
 def origin(vocabulary: Vocabulary, name: str) -> str:
@@ -73,11 +74,12 @@ def test_a_new_character_begins_as_the_one_it_is_like() -> None:
     assert origin(vocabulary, "end of text") == "the mean of all"  # there is no end of a line to begin from
     after, new = vocabulary.adapt(before), vocabulary.tokenizer
     for name in ("embedding.weight", "head.weight", "head.bias"):
-        rows, row = before[name], lambda c, name=name: after[name][new.encode(c)[0]]
-        np.testing.assert_array_equal(row("é"), rows[tokenizer.encode("e")[0]])
-        np.testing.assert_array_equal(row("z"), rows[tokenizer.encode("Z")[0]])
-        np.testing.assert_allclose(row("α"), rows[tokenizer.encode("abe")].mean(axis=0), rtol=1e-5)
-        np.testing.assert_allclose(row("7"), rows.mean(axis=0), rtol=1e-5, atol=1e-7)
+        rows = before[name]
+        accented, small, alpha, seven = after[name][new.encode("ézα7")]
+        np.testing.assert_array_equal(accented, rows[tokenizer.encode("e")[0]])
+        np.testing.assert_array_equal(small, rows[tokenizer.encode("Z")[0]])
+        np.testing.assert_allclose(alpha, rows[tokenizer.encode("abe")].mean(axis=0), rtol=1e-5)
+        np.testing.assert_allclose(seven, rows.mean(axis=0), rtol=1e-5, atol=1e-7)
 
 
 @given(

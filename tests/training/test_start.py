@@ -112,7 +112,10 @@ def test_a_stopped_run_goes_on_bit_for_bit(
 def test_what_a_run_began_from_stays_the_best_where_training_makes_it_worse(
     base: Path, tiny_text: Path, tmp_path: Path
 ) -> None:
-    harmful = {"optimizer": {"learning_rate": 10.0}, "training": {"patience": 2, "max_steps": 30, "precision": "fp32"}}
+    harmful: dict[str, dict[str, Any]] = {
+        "optimizer": {"learning_rate": 10.0},
+        "training": {"patience": 2, "max_steps": 30, "precision": "fp32"},
+    }
     run = loop.train(config(tiny_text, **harmful), tmp_path / "run", start=start_of(base))
     assert run.linked_step("best") == 0
     assert run.metrics()[-1]["step"] == 6  # two validations without a new best
