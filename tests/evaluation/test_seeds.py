@@ -52,6 +52,16 @@ def test_the_least_that_is_shown_by_trying(pairs: int) -> None:
     assert share_found(draws) == pytest.approx(0.8, abs=0.01)
 
 
+@pytest.mark.parametrize("pairs", [2, 3, 10])
+@pytest.mark.parametrize("comparisons", [3, 100, 10_000])
+def test_what_is_shown_among_others_by_trying(pairs: int, comparisons: int) -> None:
+    least = least_shown(pairs, 0.003, comparisons)
+    assert pairs_needed(least * 1.001, 0.003, comparisons) == pairs
+    draws = np.random.default_rng(0).normal(least, 0.003, size=(20_000, pairs))
+    found = np.less(stats.ttest_1samp(draws, 0.0, axis=-1).pvalue, 0.05 / comparisons)
+    assert np.mean(found) == pytest.approx(0.8, abs=0.01)
+
+
 @FORMS
 @given(st.floats(1e-9, 10), st.floats(0, 1))
 def test_any_difference_has_a_number(

@@ -130,11 +130,58 @@ def test_what_weakens_a_comparison_is_noted(tmp_path: Path) -> None:
     for words in (
         "differ in torch (2.12.0; 2.13.0)",
         "training.precision came out differently on different machines (bf16; fp32)",
-        "different numbers of characters",
+        "scored on different texts",
         "The contexts differ",
         "Minutes limited the runs",
     ):
         assert words in told
+
+
+@pytest.mark.parametrize(
+    ("protocol", "context", "limit", "apart"),
+    [
+        ("sliding", 32, None, True),  # windows of another length, of which a part is scored
+        ("sliding", 64, None, False),
+        ("blocks", 32, 1_000, True),
+        ("blocks", 64, 1_000, False),
+        ("blocks", 32, None, False),  # all of the text
+    ],
+)
+def test_arms_scored_on_different_texts_show_nothing(
+    tmp_path: Path, protocol: str, context: int, limit: int | None, apart: bool
+) -> None:
+    """Though the numbers of characters are the same, and those of its stretches."""
+    shared: dict[str, Any] = {"training": {"final_eval_characters": limit}} if limit else {}
+    arms = {"a": shared, "b": shared | {"model": {"context_length": context, "n_heads": 1}}}
+    study = written_study(tmp_path / "s", arms, protocol=protocol)
+    for arm_name, value in (("a", 2.0), ("b", 1.5)):
+        for seed, run in runs_of(study, arm_name).items():
+            finish(study, run, value + 0.001 * seed * (1 + value))
+    results = read_results(study)
+    assert results.analysis is not None
+    (comparison,) = results.analysis.comparisons
+    assert (comparison.shown, comparison.same_text) == (not apart, not apart)
+    assert any("scored on different texts" in note for note in results.notes) == apart
+
+
+def test_stretches_cut_by_another_tokenizer_are_of_the_same_text(tmp_path: Path) -> None:
+    study = written_study(tmp_path / "s", PAIR)
+    for name, value, sizes in (("a", 2.0, (100,) * 20), ("b", 1.5, (90, 110) * 10)):
+        for seed, run in runs_of(study, name).items():
+            finish(study, run, value + 0.001 * seed * (1 + value), sizes=sizes)
+    analysis = read_results(study).analysis
+    assert analysis is not None
+    (comparison,) = analysis.comparisons
+    assert comparison.shown and comparison.text_interval is None
+
+
+def test_arms_that_a_search_adds_meanwhile_are_left_for_the_next_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = finished(tmp_path / "s")
+    arms = [study.arms(), study.arms()[:1]]
+    monkeypatch.setattr(StudyDirectory, "arms", lambda _: arms.pop(0) if len(arms) > 1 else arms[0])
+    assert [arm.name for arm in read_results(study).arms] == ["a", "b"]
 
 
 def test_precision_that_is_what_the_study_varies_is_no_weakness(tmp_path: Path) -> None:

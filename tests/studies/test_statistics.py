@@ -5,11 +5,14 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
 from letterloom.evaluation.interval import parts_interval
-from letterloom.studies.statistics import Analysis, analyse
+from letterloom.evaluation.seeds import least_shown
+from letterloom.studies.statistics import Analysis, Comparison, analyse
 
 A = {0: 1.50, 1: 1.52, 2: 1.49}
 B = {0: 1.40, 1: 1.44, 2: 1.38}
@@ -118,6 +121,43 @@ def test_a_difference_is_found_as_often_as_the_noncentral_t_says() -> None:
     power = stats.nct.sf(critical, pairs - 1, centre)
     assert 0.6 < power < 0.8
     assert np.mean([study.comparisons[0].shown for study in found]) == pytest.approx(power, abs=0.04)
+
+
+@pytest.mark.parametrize(("arms", "seeds"), [(4, 3), (8, 3)])
+def test_the_least_difference_is_shown_by_4_of_5_studies_where_no_other_arm_differs(arms: int, seeds: int) -> None:
+    """And by more where others do."""
+    rng, sd = np.random.default_rng(2), 0.003
+    told = [simulated(1.5 + rng.normal(scale=sd, size=(arms, seeds))).least_shown for _ in range(200)]
+    noise = math.sqrt(2) * sd  # of a difference
+    least = least_shown(seeds, noise, arms - 1)
+    assert math.sqrt(np.mean([value**2 for value in told if value])) == pytest.approx(least, rel=0.05)
+    for others, lowest, highest in ((0.0, 0.78, 0.84), (least, 0.85, 1.0)):
+        nats = rng.normal(scale=noise, size=(1_500, arms, seeds))
+        nats[:, 0] = 0.0
+        nats[:, 1] += least
+        nats[:, 2:] += others
+        assert lowest <= np.mean([simulated(study).comparisons[0].shown for study in nats]) <= highest
+
+
+@given(st.integers(2, 6), st.integers(2, 6), st.integers(0, 2**32 - 1))
+def test_what_is_not_shown_needs_more_seeds_than_there_are(arms: int, seeds: int, draw: int) -> None:
+    rng = np.random.default_rng(draw)
+    study = simulated(rng.normal(size=(arms, seeds)) + rng.normal(scale=3, size=(arms, 1)))
+    for comparison in study.comparisons:
+        assert comparison.shown or (comparison.seeds_needed or math.inf) > seeds
+
+
+def test_different_texts_are_no_test() -> None:
+    sizes = np.full((20, 2), 100.0)
+    parts = {arm: dict.fromkeys(A, sizes) for arm in "abc"}
+    texts = {"a": dict.fromkeys(A, "x"), "b": dict.fromkeys(A, "y"), "c": dict.fromkeys(A, "x")}
+    found = analyse({"a": A, "b": B, "c": C}, "a", parts, texts)
+    apart, other = found.comparisons
+    assert apart == Comparison("b", "a", 3, apart.difference, None, None, None, None, False, None, same_text=False)
+    assert apart.difference == pytest.approx(-0.0967, abs=1e-4)
+    alone = analyse({"a": A, "c": C}, "a", parts)
+    assert (other, found.least_shown) == (alone.comparisons[0], alone.least_shown)
+    assert analyse({"a": A, "b": B}, "a", parts, {"a": texts["a"], "b": texts["b"]}).least_shown is None
 
 
 def test_what_is_needed_and_what_is_shown_go_by_the_noise_of_the_differences() -> None:

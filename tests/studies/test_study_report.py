@@ -105,7 +105,33 @@ def test_the_answer_is_written_from_the_numbers(tmp_path: Path) -> None:
     assert worse.startswith('"none" costs 0.100 nats per character more than "learned" (95 % ')
     assert worse.endswith("3 seeds): shown.")
     assert unsure.startswith('No difference shown between "learned" and "sinusoidal" (+0.0007; 95 % -')
-    assert re.search(r"; 3 seeds; [\d,]+ pairs of seeds would show one of that size\)\.$", unsure)
+    needed = pairs_that_show(np.subtract(NATS["sinusoidal"], NATS["learned"]), comparisons=3)
+    assert needed > 100
+    assert unsure.endswith(f"; 3 seeds; {needed:,} pairs of seeds would show one of that size).")
+
+
+def pairs_that_show(differences: Any, comparisons: int) -> int:
+    """The first number of pairs by which 4 of 5 paired t tests find such a difference, at 5 % by their number."""
+    n, effect = np.arange(2, 10_000), abs(differences.mean()) / differences.std(ddof=1)
+    power = stats.nct.sf(stats.t.ppf(1 - 0.025 / comparisons, n - 1), n - 1, effect * np.sqrt(n))
+    return int(n[power >= 0.8][0])
+
+
+def test_arms_scored_on_different_texts_are_not_compared(tmp_path: Path) -> None:
+    arms = {"a": {}, "b": {"model": {"context_length": 32}}, "c": settings(1)}
+    study = written_study(tmp_path / "s", arms, protocol="sliding")
+    for name, nats in zip("abc", ([2.0, 2.003, 1.998], [1.5, 1.504, 1.501], [1.9, 1.902, 1.899]), strict=True):
+        for run, value in zip(runs_of(study, name).values(), nats, strict=True):
+            finish(study, run, value)
+    told, page = write_report(study), Page(study)
+    assert [(c["arm"], c["shown"], c["verdict"]) for c in told["comparisons"]] == [
+        ("b", False, "different text"),
+        ("c", True, "better, shown"),
+    ]
+    assert told["answer"][1:] == ['Scored on different text than "a", so nothing is shown of "b" (-0.499).']
+    assert next(row for row in page.rows if row[0] == "b")[-1].strip() == "different text"
+    markdown = (study.path / "report.md").read_text(encoding="utf-8")
+    assert re.search(r"^\| `b` \| -0\.4987 \|.*\| different text \|$", markdown, re.MULTILINE)
 
 
 def test_one_seed_shows_nothing(tmp_path: Path) -> None:
@@ -125,13 +151,40 @@ def test_an_unfinished_study_says_what_is_missing(tmp_path: Path, finished: list
     for name in finished:
         finish(study, runs_of(study, name)[0], 2.0)
     said = {
-        (): "None of 6 runs is finished yet",
+        (): "None of 6 runs has a number, so there is no answer.",
         ("b",): 'Nothing can be compared: "a", the baseline, has no finished run.',
-        ("a",): '"a" costs 2.000 nats per character; there is no other arm yet.',
+        ("a",): '"a" costs 2.000 nats per character; no other arm has a number.',
     }[tuple(finished)]
     assert said in " ".join(write_report(study)["answer"])
     assert said in Page(study).text
     assert not (study.path / "differences.svg").exists()
+
+
+def test_arms_without_a_seed_of_the_baseline_are_not_compared(tmp_path: Path) -> None:
+    study = written_study(tmp_path / "s", {"a": {}, "b": settings(1)}, seeds=[0, 1])
+    a, b = runs_of(study, "a"), runs_of(study, "b")
+    finish(study, a[1], 2.0)
+    finish(study, b[0], 2.0)
+    for run in (a[0], b[1]):
+        study.record_failure(run.name, "ResourceError: no memory")
+    assert write_report(study)["answer"] == [
+        "2 runs failed.",
+        'Nothing can be compared: no arm has a finished seed in common with "a", the baseline.',
+    ]
+
+
+def test_a_study_that_is_over_says_what_became_of_its_other_runs(tmp_path: Path) -> None:
+    """And not that there is more to come."""
+    study = positions(tmp_path / "s")
+    for name, seed in (("rotary", 2), ("none", 1), ("none", 2), ("sinusoidal", 0)):
+        study.run(runs_of(study, name)[seed].name).evaluation_file.unlink()
+    study.record_failure(runs_of(study, "rotary")[2].name, "ResourceError: no memory")
+    study.record_stopped(study.arms()[3], p=0.01)
+    so_far, failed, stopped, *_ = write_report(study)["answer"]
+    assert so_far == "8 of 12 runs are finished; this is what they say so far."  # one is to do
+    assert (failed, stopped) == ("1 run failed.", "2 runs of stopped arms were not begun.")
+    finish(study, runs_of(study, "sinusoidal")[0], 2.001)
+    assert write_report(study)["answer"][:2] == [failed, stopped]
 
 
 def test_what_was_stopped_failed_or_left_out_is_told(tmp_path: Path) -> None:

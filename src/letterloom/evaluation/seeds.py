@@ -6,7 +6,7 @@ from scipy import optimize, stats
 
 SEED_NOISE = 0.0027  # nats per character: sd between seeds of a 10.7 M-parameter model of Tiny Shakespeare
 POWER = 0.8  # share of experiments in which the difference, where there is one, is found (Cohen 1988)
-LEVEL = 0.05  # of the t tests
+LEVEL = 0.05  # of a test, or of all tests of a study together
 CERTAIN = 3.0  # times the critical t: so far off an effect is always found, and scipy's tails would overflow
 LARGEST_T = 1e4  # beyond it, of a t of one degree of freedom only the ratio counts, and scipy's series do not converge
 MOST_SEEDS = 10_000  # from which on they are counted in ten thousands

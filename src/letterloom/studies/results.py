@@ -1,7 +1,7 @@
 """What a study found: the runs of each arm, what the finished ones measured, and what makes a comparison weaker."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -43,6 +43,18 @@ class Measured:
     def characters(self) -> int:
         """Trained on, repetitions included."""
         return self.record.progress.characters if self.record.progress else 0
+
+    @property
+    def text(self) -> Hashable:
+        """What tells the scored text from others: its length, and of a part of the held-out text, what it depends on.
+
+        By `sliding`, and where `final_eval_characters` says so, a part is scored, in windows spread by the context.
+        """
+        score, limit = self.score, self.record.config.training.final_eval_characters
+        blocks = (s for s in self.record.scores if (s.split, s.protocol) == (score.split, "blocks"))
+        if limit is None and score.characters in (s.characters for s in blocks):
+            return score.characters  # of the whole, into whatever stretches a tokenizer cuts it
+        return score.characters, score.context_length, tuple(size for _, size in score.parts)
 
     @property
     def flops(self) -> float:
@@ -132,7 +144,7 @@ def read_results(study: StudyDirectory) -> Results:
         DataMismatchError: a file of the study itself is damaged; a run with a damaged file is left out, and told.
     """
     design, planned = study.design(), study.arms()
-    states = study.states()  # read after the arms, of which a search that goes on may add more meanwhile
+    states = study.states(planned)  # of these: a search that goes on may add more meanwhile
     confirmed = {told["name"]: bool(told.get("confirmed")) for told in study.added().values()}
     arms = tuple(
         ArmResult(
@@ -190,7 +202,8 @@ def _analyse(arms: Sequence[ArmResult], baseline: str | None) -> Analysis | None
         arm.name: {seed: np.array(run.score.parts) for seed, run in arm.counted.items() if run.score.parts}
         for arm in arms
     }
-    return analyse(nats, baseline, parts)
+    texts = {arm.name: {seed: run.text for seed, run in arm.counted.items()} for arm in arms}
+    return analyse(nats, baseline, parts, texts)
 
 
 def _points(arms: Sequence[ArmResult]) -> list[Point]:
@@ -218,8 +231,8 @@ def _notes(results: Results) -> Iterator[str]:
         for values in resolved.values():
             if len(values) > 1:
                 yield f"training.{name} came out differently on different machines ({'; '.join(sorted(values))})."
-    if len({run.score.characters for run in runs}) > 1:
-        yield "The runs were scored on different numbers of characters, so on different texts; hold them apart."
+    if len({run.text for run in runs}) > 1:
+        yield "The runs were scored on different texts, and differences between these show nothing; hold them apart."
     if results.design.protocol == "blocks" and len({run.score.context_length for run in runs}) > 1:
         yield "The contexts differ: protocol blocks favours long ones, which start fewer windows cold."
     if results.design.budget.minutes:

@@ -4,7 +4,7 @@ All numbers are nats per character.
 """
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from letterloom.evaluation.interval import parts_interval
-from letterloom.evaluation.seeds import least_shown, pairs_needed
+from letterloom.evaluation.seeds import LEVEL, least_shown, pairs_needed
 
-LEVEL = 0.05  # share of the claimed differences that are none, at most and on the average
 _ROUNDING = 1e-12  # nats: what varies by less is the same number, and would seem to be known without any doubt
 
 Interval = tuple[float, float]
@@ -46,7 +45,7 @@ class Comparison:
     p: float | None  # of the paired t test; None where there is no interval
     adjusted_p: float | None  # for all comparisons of the study
     shown: bool  # whether the study may claim a difference
-    seeds_needed: int | None  # seeds that would show such a difference in 4 of 5 studies; None as `p`
+    seeds_needed: int | None  # that would show such a difference in 4 of 5 studies, or more; None as `p`
     same_text: bool = True  # False where the two were scored on different texts: then there is a difference, no more
 
 
@@ -57,7 +56,7 @@ class Analysis:
     summaries: tuple[Summary, ...]
     comparisons: tuple[Comparison, ...]  # of every arm that has a seed in common with the baseline
     noise: float | None  # sd between seeds of one arm, pooled; None where no arm has several that differ
-    least_shown: float | None  # smallest difference that as many seeds show in 4 of 5 studies; None as `noise`
+    least_shown: float | None  # smallest difference that 4 of 5 such studies show, or more; None without a test
 
 
 def analyse(
@@ -86,19 +85,18 @@ def analyse(
     """
     pairs = {arm: _paired(ours, nats[baseline]) for arm, ours in nats.items() if arm != baseline}
     pairs = {arm: differences for arm, differences in pairs.items() if differences}
-    alike = {arm: found for arm, found in pairs.items() if texts is None or _same([texts[arm], texts[baseline]], found)}
-    noise, tests = _pooled(list(alike.values())), sum(bool(_moments(found)[1]) for found in alike.values())
+    apart = {arm for arm, found in pairs.items() if texts and not _same([texts[arm], texts[baseline]], found)}
+    tested = [found for arm, found in pairs.items() if arm not in apart and _moments(found)[1]]
+    noise = _pooled(tested)
     comparisons = [
-        _compare(arm, baseline, differences, parts or {}, tests)
-        if arm in alike
-        else _apart(arm, baseline, differences)
+        _compare(arm, baseline, differences, parts or {}, arm not in apart, len(tested))
         for arm, differences in pairs.items()
     ]
     return Analysis(
         summaries=tuple(_summarise(arm, ours) for arm, ours in nats.items()),
         comparisons=_adjusted(comparisons),
         noise=_pooled(list(nats.values())),
-        least_shown=noise and least_shown(max(map(len, alike.values())), noise, tests),
+        least_shown=noise and least_shown(max(map(len, tested)), noise, len(tested)),
     )
 
 
@@ -111,20 +109,17 @@ def _summarise(arm: str, nats: Mapping[int, float]) -> Summary:
     return Summary(arm, nats, mean, sd, _interval(mean, sd, len(nats)))
 
 
-def _same(sides: Sequence[Mapping[int, Hashable]], seeds: Iterable[int]) -> bool:
-    return len({side[seed] for side in sides for seed in seeds}) == 1
+def _same(texts: Sequence[Mapping[int, Hashable]], seeds: Iterable[int]) -> bool:
+    return len({by_seed[seed] for by_seed in texts for seed in seeds}) == 1
 
 
-def _apart(arm: str, baseline: str, differences: Mapping[int, float]) -> Comparison:
-    """One of different texts."""
-    mean, _ = _moments(differences)
-    untold = dict.fromkeys(("interval", "text_interval", "p", "adjusted_p", "seeds_needed"))
-    return Comparison(arm, baseline, len(differences), mean, shown=False, same_text=False, **untold)
-
-
-def _compare(arm: str, baseline: str, differences: Mapping[int, float], parts: Parts, tests: int) -> Comparison:
+def _compare(
+    arm: str, baseline: str, differences: Mapping[int, float], parts: Parts, same_text: bool, tests: int
+) -> Comparison:
     """One comparison of so many that are tested, its p value not adjusted yet."""
     mean, sd = _moments(differences)
+    if not same_text:
+        sd, parts = None, {}
     n = len(differences)
     return Comparison(
         arm=arm,
@@ -137,6 +132,7 @@ def _compare(arm: str, baseline: str, differences: Mapping[int, float], parts: P
         adjusted_p=None,
         shown=False,
         seeds_needed=pairs_needed(mean, sd, tests) if sd else None,
+        same_text=same_text,
     )
 
 

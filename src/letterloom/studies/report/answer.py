@@ -1,13 +1,16 @@
 """What a study says, in sentences made from its numbers; no difference is called one that was not shown."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from letterloom.studies.results import Results
-from letterloom.studies.statistics import Comparison
+from letterloom.studies.results import Results, RunResult
+from letterloom.studies.statistics import Comparison, Summary
 
 METHOD = (
     "Each arm is compared with the baseline alone, paired by seed, by Student's t; the p values are adjusted for the "
     "number of arms (Benjamini and Hochberg 1995), and a difference is shown where the adjusted one is at most 0.05. "
+    "How many pairs of seeds would show a difference in 4 of 5 studies, and how large the least one is that this study "
+    "would, is told for the worst case of that adjustment: at 0.05 by the number of arms compared. "
     "The intervals are 95 % and not corrected: over seeds, for other seeds on this text; over text, for these very "
     "models on other text like it."
 )
@@ -15,23 +18,23 @@ NAMED = 4  # arms in one sentence; of more the first are named, and the others c
 
 
 def answer(results: Results) -> list[str]:
-    """The answer to the question, in one to three sentences, and before them how far the study is if it is not done."""
+    """The answer to the question, in a few sentences, and before them what has become of runs that have no number."""
     runs = [run for arm in results.compared for run in arm.runs]
-    done = sum(run.measured is not None for run in runs)
-    told = [] if done == len(runs) else [f"{done} of {len(runs)} runs are finished; this is what they say so far."]
-    if not done:
-        return [f"None of {len(runs)} runs is finished yet, so there is no answer."]
+    told = list(_standing(runs))
+    if not any(run.measured for run in runs):
+        return [*told, f"None of {len(runs)} runs has a number, so there is no answer."]
     if results.analysis is None:
         return [*told, f"Nothing can be compared: {_quoted(results.baseline)}, the baseline, has no finished run."]
     comparisons = sorted(results.analysis.comparisons, key=lambda comparison: comparison.difference)
     if not comparisons:
-        (only,) = results.analysis.summaries
-        return [*told, f"{_quoted(only.arm)} costs {nats(only.mean)} nats per character; there is no other arm yet."]
-    return [*told, *_scaled(results), *_shown(comparisons), *_not_shown(comparisons)]
+        return [*told, _alone(results.analysis.summaries, results.baseline)]
+    return [*told, *_scaled(results), *_shown(comparisons), *_not_shown(comparisons), *_apart(comparisons)]
 
 
 def verdict(comparison: Comparison) -> str:
-    """What a comparison shows, in a few words; of one seed that is nothing."""
+    """What a comparison shows, in a few words; of one seed, or of different texts, that is nothing."""
+    if not comparison.same_text:
+        return "different text"
     if comparison.shown:
         return "better, shown" if comparison.difference < 0 else "worse, shown"
     if comparison.seeds == 1:
@@ -42,6 +45,29 @@ def verdict(comparison: Comparison) -> str:
 def nats(value: float, sign: str = "") -> str:
     """Nats per character for a sentence: two digits that count, where the value is small."""
     return f"{value:{sign}.{4 if abs(value) < 0.01 else 3}f}"
+
+
+def _standing(runs: Sequence[RunResult]) -> Iterator[str]:
+    """How many runs are finished while some are to come, and what has become of those that never will have a number."""
+    states, done = Counter(run.state for run in runs), sum(run.measured is not None for run in runs)
+    if done and (states["to do"] or states["running"]):
+        yield f"{done} of {len(runs)} runs are finished; this is what they say so far."
+    stopped = "of stopped arms was not begun" if states["stopped"] == 1 else "of stopped arms were not begun"
+    for fate, number in {
+        "failed": states["failed"],
+        "ended without a number that counts": states["done"] - done,
+        stopped: states["stopped"],
+    }.items():
+        if number:
+            yield f"{number} run{'s' * (number != 1)} {fate}."
+
+
+def _alone(summaries: Sequence[Summary], baseline: str | None) -> str:
+    """What can be said where no arm has a seed in common with the baseline."""
+    if len(summaries) > 1:
+        return f"Nothing can be compared: no arm has a finished seed in common with {_quoted(baseline)}, the baseline."
+    (only,) = summaries
+    return f"{_quoted(only.arm)} costs {nats(only.mean)} nats per character; no other arm has a number."
 
 
 def _scaled(results: Results) -> Iterator[str]:
@@ -76,7 +102,7 @@ def _shown(comparisons: Sequence[Comparison]) -> Iterator[str]:
 
 
 def _not_shown(comparisons: Sequence[Comparison]) -> Iterator[str]:
-    left = [comparison for comparison in comparisons if not comparison.shown]
+    left = [comparison for comparison in comparisons if comparison.same_text and not comparison.shown]
     baseline = _quoted(comparisons[0].baseline)
     if len(left) == 1:
         (only,) = left
@@ -87,6 +113,12 @@ def _not_shown(comparisons: Sequence[Comparison]) -> Iterator[str]:
         soonest = sorted(left, key=lambda comparison: comparison.seeds_needed or 10**12)
         told = [_quoted_by(c, _would_need(c, brief=place > 0)) for place, c in enumerate(soonest)]
         yield f"No difference from {baseline} shown for {_listed(told)}."
+
+
+def _apart(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    if apart := [_quoted_by(comparison) for comparison in comparisons if not comparison.same_text]:
+        baseline = _quoted(comparisons[0].baseline)
+        yield f"Scored on different text than {baseline}, so nothing is shown of {_listed(apart)}."
 
 
 def _would_need(comparison: Comparison, brief: bool = False) -> str:
@@ -118,4 +150,5 @@ def _listed(names: Sequence[str]) -> str:
     shown = list(names[:NAMED])
     if len(names) > NAMED:
         shown.append(f"{len(names) - NAMED:,} more")
-    return f"{', '.join(shown[:-1])} and {shown[-1]}"
+    *first, last = shown
+    return f"{', '.join(first)} and {last}" if first else last

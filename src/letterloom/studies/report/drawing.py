@@ -73,6 +73,8 @@ def _draw_difference(axes: Axes, row: Comparison, place: int) -> None:
 
 
 def _told(row: Comparison) -> str:
+    if not row.same_text:
+        return f"{row.difference:+.4f}, different text"
     return f"{row.difference:+.4f}{', shown' if row.shown else ''}"
 
 

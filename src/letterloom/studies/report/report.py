@@ -59,7 +59,7 @@ def write_report(study: StudyDirectory) -> dict[str, Any]:
         "version": __version__,
         "missing": reasons,
         "method": METHOD,
-        "source": study.study_file.read_text(encoding="utf-8"),
+        "source": study.source(),
         "command": markup.plain(_command(study)),
         "curves_shown": (min(len(told["arms"]), drawing.CURVES_SHOWN), len(told["arms"])),
     }
