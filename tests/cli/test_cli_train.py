@@ -12,7 +12,8 @@ from letterloom.training import loop
 
 RECIPE = ("--recipe", "nanogpt-cpu")
 FIELDS = [(section, name) for section, model in RunConfig() for name in type(model).model_fields]
-FREE_TEXT = {("text", "corpus"), ("training", "sample_prompts")}
+REPLAY = ("text", "replay")  # goes with its share alone
+FREE_TEXT = {("text", "corpus"), REPLAY, ("training", "sample_prompts")}
 
 
 def flag(section: str, name: str) -> str:
@@ -109,7 +110,7 @@ class TestLayers:
 
 
 class TestSettings:
-    @pytest.mark.parametrize(("section", "name"), FIELDS)
+    @pytest.mark.parametrize(("section", "name"), [field for field in FIELDS if field != REPLAY])
     def test_every_setting_is_a_flag(self, call: Any, planned: Any, section: str, name: str) -> None:
         written = tomllib.loads(to_toml(RunConfig()))[section][name]
         value = (
@@ -118,6 +119,11 @@ class TestSettings:
         assert call("train", *RECIPE, flag(section, name), value).exit_code == 0
         expected = build_config(read_recipe("nanogpt-cpu"), {section: {name: written}})
         assert planned[0][0] == expected
+
+    def test_what_is_replayed_goes_with_its_share(self, call: Any, planned: Any) -> None:
+        call("train", *RECIPE, "--text.replay", "names", "--text.replay-share", "0.3")
+        assert (planned[0][0].text.replay, planned[0][0].text.replay_share) == (("names",), 0.3)
+        assert "give both, or neither" in call("train", *RECIPE, "--text.replay", "names").error
 
     @pytest.mark.parametrize(("section", "name"), [field for field in FIELDS if field not in FREE_TEXT])
     def test_every_setting_refuses_what_it_cannot_be(self, call: Any, planned: Any, section: str, name: str) -> None:

@@ -49,6 +49,7 @@ def test_a_run_whose_worker_is_killed_is_taken_up_by_another(
     undisturbed: Mapping[str, list[float]],
 ) -> None:
     monkeypatch.setattr(supervision, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(supervision, "LOOK_SHARE", 1.0)  # or short runs may be over between two looks
     study, told, killed = long_study(tmp_path), list[Standing](), list[int]()
 
     def tell(standing: Standing) -> None:
