@@ -57,7 +57,12 @@ def test_the_time_is_now_in_utc() -> None:
 
 def test_the_processor_is_named_on_every_platform(monkeypatch: pytest.MonkeyPatch) -> None:
     assert describe()["processor"]
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "no such line\n")
+    read = Path.read_text
+
+    def unnamed(path: Path, *arguments: Any, **options: Any) -> str:
+        return "no such line\n" if path == Path("/proc/cpuinfo") else read(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", unnamed)
     assert describe()["processor"] == (platform.processor() or platform.machine())
 
 
