@@ -5,7 +5,8 @@ without a traceback and ends with the class's `exit_code`; scripts may rely on t
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Self
 
 
@@ -58,6 +59,22 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Words to put after a name that is unknown: the one that may have been meant, if any comes close."""
     matches = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+@contextmanager
+def needing(what: str, packages: Iterable[str], remedy: str) -> Iterator[None]:
+    """Tell of optional packages that are not installed, of those that are imported within.
+
+    Raises:
+        ResourceError: with `what` needs them, and the remedy.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in packages:
+            raise
+        raise ResourceError(f"{what} needs {package}; {remedy}") from None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -255,5 +255,5 @@ def test_standard_output_in_a_file_gets_prompts_and_texts_alone(
 
 def test_without_prompt_toolkit_it_tells_how_to_get_it(open_repl: Callable[..., Terminal]) -> None:
     repl = open_repl(begin=f"{TAKE_TERMINAL}; sys.modules['prompt_toolkit'] = None")
-    assert "pip install letterloom[repl]" in repl.until("pip install .*\n").replace("\n", "")
+    assert "pip install 'letterloom[repl]'" in repl.until("pip install .*\n").replace("\n", "")
     assert repl.process.wait(60) == 5

@@ -120,7 +120,7 @@ def test_a_study_of_which_every_run_fails_ends_with_the_error(call: Any, study_f
     [
         (["run", "positons"], ["positons", "did you mean 'positions'"]),
         (["run", "none.toml"], ["none.toml", "check the path"]),
-        (["run", "positions", "--workers", "0"], ["--workers 0", "at least 1"]),
+        (["run", "positions", "--workers", "0"], ["workers = 0", "at least 1"]),
         (["run", "positions", "--option", "timeout"], ["--option timeout", "NAME=VALUE"]),
         (["resume", "none"], ["there is no study in none", "letterloom study run"]),
         (["status", "none"], ["there is no study in none"]),

@@ -73,7 +73,7 @@ def test_a_run_whose_worker_is_killed_is_taken_up_by_another(
 @on_linux
 def test_a_worker_saves_and_ends_when_it_is_asked_to(tmp_path: Path) -> None:
     study = make_study(tmp_path, seeds=1, steps=10**6, saved=10**6)
-    worker = Processes(study.path).start("one")
+    worker = Processes(study.path, {}).start("one")
     run = study.run(study.runs()[0].name)
     wait_for(lambda: run.metrics_file.exists() and run.metrics_file.stat().st_size > 0)
     assert worker.ended() is None

@@ -9,7 +9,7 @@ from letterloom import api
 from letterloom.cli.arguments import DEFAULTS, Device, Options, RunName
 from letterloom.cli.repl_commands import goes_on, is_command, mistakes_told, obey, prompt_of
 from letterloom.cli.repl_session import Session
-from letterloom.errors import ResourceError
+from letterloom.errors import needing
 
 
 def repl(run: RunName, /, *, options: Options = DEFAULTS, device: Device = "auto") -> None:
@@ -23,13 +23,9 @@ def repl(run: RunName, /, *, options: Options = DEFAULTS, device: Device = "auto
 
 def _converse_on_terminal() -> Callable[[Session], None]:
     """Editing, history and completion need a package that not everyone has."""
-    try:
+    remedy = "`pip install 'letterloom[repl]'` brings it; or pipe the prompts in"
+    with needing("the REPL on a terminal", ("prompt_toolkit",), remedy):
         from letterloom.cli.repl_terminal import converse
-    except ModuleNotFoundError as error:
-        if error.name != "prompt_toolkit":
-            raise
-        needed = "on a terminal the REPL needs prompt_toolkit"
-        raise ResourceError(f"{needed}; `pip install letterloom[repl]`, or pipe the prompts in") from None
     return converse
 
 

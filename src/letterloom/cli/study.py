@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,15 +24,25 @@ if TYPE_CHECKING:
 
 _STATES: "tuple[State, ...]" = ("done", "running", "to do", "failed", "stopped")
 StudyName = Annotated[str, Parameter(help="The folder of a study, or its name in `studies`.")]
-Workers = Annotated[
-    WholeNumber | None, Parameter(help="Runs at a time [as many as there are cores for each run's threads].")
-]
-EngineName = Annotated[str, Parameter(help="Where runs go: processes of this machine, slurm, or dask.")]
-Options = Annotated[
-    tuple[str, ...],
-    Parameter(name="--option", help="Of the engine, as NAME=VALUE; may be given several times.", negative=()),
-]
-Retry = Annotated[bool, Parameter(help="Try again the runs that failed before.", negative=())]
+
+
+@dataclass(frozen=True)
+class WorkOptions:
+    """How the runs of a study are done; see `letterloom.run_study`."""
+
+    workers: Annotated[
+        WholeNumber | None, Parameter(help="Runs at a time [as many as there are cores for each run's threads].")
+    ] = None
+    engine: Annotated[str, Parameter(help="Where runs go: processes of this machine, slurm, or dask.")] = "processes"
+    option: Annotated[
+        tuple[str, ...],
+        Parameter(name="--option", help="Of the engine, as NAME=VALUE; may be given several times.", negative=()),
+    ] = ()
+    retry_failed: Annotated[bool, Parameter(help="Try again the runs that failed before.", negative=())] = False
+
+
+DEFAULTS = WorkOptions()
+Options = Annotated[WorkOptions, Parameter(name="*")]
 
 
 def run(
@@ -39,28 +50,16 @@ def run(
     /,
     *,
     out: Annotated[Path | None, Parameter(help="The folder of the study [studies/NAME].")] = None,
-    workers: Workers = None,
-    engine: EngineName = "processes",
-    option: Options = (),
-    retry_failed: Retry = False,
+    options: Options = DEFAULTS,
     json: Json = False,
 ) -> None:
     """Run a study: every arm by every seed, then statistics and a report. What is finished is not repeated."""
-    _work(study, out, workers, engine, option, retry_failed, json)
+    _work(study, out, options, json)
 
 
-def resume(
-    study: StudyName,
-    /,
-    *,
-    workers: Workers = None,
-    engine: EngineName = "processes",
-    option: Options = (),
-    retry_failed: Retry = False,
-    json: Json = False,
-) -> None:
+def resume(study: StudyName, /, *, options: Options = DEFAULTS, json: Json = False) -> None:
     """Go on with a study where it was, as it was planned last."""
-    _work(str(open_study(study).path), None, workers, engine, option, retry_failed, json)
+    _work(str(open_study(study).path), None, options, json)
 
 
 def status(study: StudyName, /, *, json: Json = False) -> None:
@@ -100,13 +99,10 @@ def list_studies(*, json: Json = False) -> None:
     print_table(("study", "what it asks"), list(studies.items()))
 
 
-def _work(
-    name: str, out: Path | None, workers: int | None, engine: str, option: tuple[str, ...], retry: bool, json: bool
-) -> None:
-    if workers is not None and workers < 1:
-        raise ConfigError(f"--workers {workers}: should be at least 1")
+def _work(name: str, out: Path | None, options: WorkOptions, json: bool) -> None:
+    given = dict(map(_option, options.option))
     with _display() as tell:
-        study = run_study(name, out, workers, engine, dict(map(_option, option)), retry, tell)
+        study = run_study(name, out, options.workers, options.engine, given, options.retry_failed, tell)
     _print_report(study.path, study.report(), json)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from letterloom.compression.quantization import Counts
 from letterloom.compression.symbols import NOT_ESCAPED, POINTS
-from letterloom.errors import DataMismatchError, ResourceError
+from letterloom.errors import DataMismatchError, needing
 
 _WORD = np.dtype("<u4")
 _NO_TEXT = "the compressed file is damaged (no text gives it); take another copy"
@@ -72,11 +72,7 @@ def _model(stream: Any, counts: Counts) -> Any:
 
 
 def _stream() -> Any:
-    try:
+    remedy = "`pip install 'letterloom[compress]'` brings it, except on Linux on ARM, for which it has no wheel"
+    with needing("compressing", ("constriction",), remedy):
         import constriction
-    except ModuleNotFoundError as error:
-        if error.name != "constriction":
-            raise
-        needed = "compressing needs constriction, which has no wheel for Linux on ARM"
-        raise ResourceError(f"{needed}; elsewhere `pip install 'letterloom[compress]'` brings it") from None
     return constriction.stream

@@ -4,7 +4,7 @@ import math
 from contextlib import suppress
 from typing import Any
 
-from letterloom.errors import DataMismatchError, ResourceError
+from letterloom.errors import DataMismatchError, needing
 from letterloom.studies.directory import StudyDirectory
 
 
@@ -14,13 +14,9 @@ def require_optuna() -> Any:
     Raises:
         ResourceError: it is not installed.
     """
-    try:
+    remedy = "`pip install 'letterloom[study]'` brings it"
+    with needing("a study with drawn arms, a search or stop_worse", ("optuna",), remedy):
         import optuna
-    except ModuleNotFoundError as error:
-        if error.name != "optuna":
-            raise
-        needed = "drawn arms, searches and stop_worse need optuna"
-        raise ResourceError(f"{needed}; `pip install 'letterloom[study]'` brings it") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 

@@ -1,11 +1,13 @@
 """Where workers run. Every engine is the same thing: it starts processes that each do `studies.work.work`."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from letterloom.errors import ConfigError, LetterloomError, ResourceError, nearest
+from letterloom.errors import ConfigError, LetterloomError, nearest, needing
+
+ENGINES = ("processes", "slurm", "dask")
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,22 @@ def build_engine(name: str, folder: Path, workers: int, options: Mapping[str, An
         ConfigError: there is no such engine, or option of it (the nearest is named).
         ResourceError: its package is not installed, or its cluster is not there.
     """
-    if name not in _ENGINES:
-        raise ConfigError(f"unknown engine {name!r}{nearest(name, _ENGINES)}; the engines are {', '.join(_ENGINES)}")
-    try:
-        return _ENGINES[name](folder.resolve(), workers, options)
-    except ModuleNotFoundError as error:
-        if error.name not in ("submitit", "dask", "distributed"):
-            raise
-        needed = f"the engine {name!r} needs {error.name}"
-        raise ResourceError(f"{needed}; `pip install 'letterloom[cluster]'` brings it, or use processes") from None
+    folder = folder.resolve()
+    remedy = "`pip install 'letterloom[cluster]'` brings it, or use processes"
+    with needing(f"the engine {name!r}", ("submitit", "dask", "distributed"), remedy):
+        if name == "processes":
+            from letterloom.studies.engines.processes import Processes
+
+            return Processes(folder, options)
+        if name == "slurm":
+            from letterloom.studies.engines.slurm import Slurm
+
+            return Slurm(folder, options)
+        if name == "dask":
+            from letterloom.studies.engines.dask import Dask
+
+            return Dask(folder, options, workers)
+    raise ConfigError(f"unknown engine {name!r}{nearest(name, ENGINES)}; the engines are {', '.join(ENGINES)}")
 
 
 def require_options(engine: str, options: Mapping[str, Any], known: Collection[str]) -> None:
@@ -71,29 +80,3 @@ def require_options(engine: str, options: Mapping[str, Any], known: Collection[s
     for name in options:
         if name not in known:
             raise ConfigError(f"the engine {engine!r} has no option {name!r}{nearest(name, known)}")
-
-
-def _processes(folder: Path, workers: int, options: Mapping[str, Any]) -> Engine:  # noqa: ARG001
-    from letterloom.studies.engines.processes import Processes
-
-    require_options("processes", options, ())
-    return Processes(folder)
-
-
-def _slurm(folder: Path, workers: int, options: Mapping[str, Any]) -> Engine:  # noqa: ARG001
-    from letterloom.studies.engines.slurm import Slurm
-
-    return Slurm(folder, options)
-
-
-def _dask(folder: Path, workers: int, options: Mapping[str, Any]) -> Engine:
-    from letterloom.studies.engines.dask import Dask
-
-    return Dask(folder, workers, options)
-
-
-_ENGINES: dict[str, Callable[[Path, int, Mapping[str, Any]], Engine]] = {
-    "processes": _processes,
-    "slurm": _slurm,
-    "dask": _dask,
-}

@@ -31,15 +31,15 @@ class Dask:
 
     Args:
         folder: As every machine sees it.
-        workers: Dask workers of a cluster of this machine.
         options: `address`, of a scheduler such as tcp://10.0.0.1:8786.
+        workers: Dask workers of a cluster of this machine, without an address.
 
     Raises:
         ConfigError: an option is unknown.
         ResourceError: no scheduler answers there.
     """
 
-    def __init__(self, folder: Path, workers: int, options: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, options: Mapping[str, Any], workers: int) -> None:
         import dask.config
         from distributed import Client, LocalCluster
 

@@ -11,22 +11,35 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from letterloom import errors
 from letterloom.errors import LetterloomError
-from letterloom.studies.engines import Ending
+from letterloom.studies.engines import Ending, require_options
 
 ORPHAN_SECONDS = 30  # that a worker without a parent has to save and end
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Starts workers at the study in a folder."""
+    """Starts workers at the study in a folder.
+
+    Args:
+        folder: Of this machine.
+        options: None are known.
+
+    Raises:
+        ConfigError: an option is given.
+    """
 
     folder: Path
+    options: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        require_options("processes", self.options, ())
 
     def start(self, name: str) -> "ProcessWorker":
         """See `Engine`."""
