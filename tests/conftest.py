@@ -34,22 +34,18 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
-def _kernels() -> None:
-    """The kernels that write text, compiled."""
+@pytest.fixture(scope="session", autouse=True)
+def _kernels(_own_cache: None) -> None:
+    """The kernels that write text, compiled: whoever comes first tells so in a line, which no test expects."""
     from letterloom.generation.compiled.engine import CompiledEngine
     from letterloom.generation.compiled.weights import parameter_shapes
+    from letterloom.runs.quantized import Quantization, quantize, read_quantized
 
     config = ModelConfig(context_length=2, d_model=2, n_heads=1, n_layers=1)
-    parameters = {name: np.zeros(shape, np.float32) for name, shape in parameter_shapes(config, 2).items()}
-    CompiledEngine(parameters, config, 2).begin(np.array([0])).logits()
-
-
-@pytest.fixture(autouse=True)
-def _compiled_before(request: pytest.FixtureRequest) -> None:
-    """Commands tell in a line that they compile, which no test of a command expects."""
-    if request.path.parent.name == "cli":
-        request.getfixturevalue("_kernels")
+    floats = {name: np.zeros(shape, np.float32) for name, shape in parameter_shapes(config, 2).items()}
+    narrowed = read_quantized(quantize(floats, Quantization(8, 32, "round")), config, Path("none"))
+    for parameters in (floats, narrowed):
+        CompiledEngine(parameters, config, 2).begin(np.array([0])).logits()
 
 
 @pytest.fixture(scope="session")
