@@ -5,15 +5,14 @@ from pathlib import Path
 
 import tomlkit
 
-from letterloom import storage
 from letterloom.errors import RunError
+from letterloom.runs.directory import LOCK
 from letterloom.studies.arms import Arm, plan_arms
 from letterloom.studies.design import Design, parse_design, read_source
 from letterloom.studies.directory import StudyDirectory
 from letterloom.studies.trials import require_optuna
 from letterloom.text.corpora import open_source
 
-LOCK = ".lock"
 BEGINNINGS = {LOCK, "study.toml"}  # what a study that was killed while it was begun leaves
 log = logging.getLogger("letterloom")
 
@@ -43,7 +42,7 @@ def begin(name: str, out: Path | None = None) -> StudyDirectory:
     design = design.model_copy(update={"corpus": tuple(open_source(design.corpus).corpus)})  # found from any folder
     document = tomlkit.parse(source)
     document["corpus"] = list(design.corpus)
-    with storage.lock(study.path / LOCK, f"the study {study.path}", wait_seconds=10.0):
+    with study.locked(wait_seconds=10.0):
         if study.plan_file.exists():
             _tell_changes(study, design, arms)
         elif any(found.name not in BEGINNINGS and not found.name.startswith(".tmp-") for found in study.path.iterdir()):

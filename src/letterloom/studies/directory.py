@@ -5,6 +5,8 @@ study.toml     that study file once more, for people
 arms/          arms that a search added, one JSON file each
 runs/NAME/     ordinary run directories, named by the hash of their settings and text
 claims/        a lock for each run: whoever holds it works at that run
+workers/       one JSON file for each worker that is at a run: which one
+.lock          held while the plan or the arms are written
 failures/      NAME.json for each run that ended with an error
 stopped/       one JSON file for each arm that was stopped before all its seeds were run
 logs/          what each run told while it trained
@@ -20,7 +22,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from letterloom import storage
 from letterloom.errors import ConfigError, DataMismatchError, LockedError, RunError, nearest
-from letterloom.runs.directory import RunDirectory, damage, is_run
+from letterloom.runs.directory import LOCK, RunDirectory, damage, is_run
 from letterloom.studies.arms import Arm, PlannedRun
 from letterloom.studies.design import Design, parse_design
 
@@ -50,6 +52,16 @@ class StudyDirectory:
 
     path: Path
     _parsed: dict[Path, tuple[Any, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @contextmanager
+    def locked(self, wait_seconds: float) -> Iterator[None]:
+        """Hold the plan and the arms against everyone else who would write them.
+
+        Raises:
+            LockedError: somebody has held them all that time.
+        """
+        with storage.lock(self.path / LOCK, f"the study {self.path}", wait_seconds=wait_seconds):
+            yield
 
     @property
     def name(self) -> str:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple, get_args
 
-from letterloom import storage
 from letterloom.config import RunConfig
 from letterloom.errors import ConfigError, DataMismatchError
 from letterloom.studies.arms import Arm, build_arm
@@ -75,7 +74,7 @@ def extend(study: StudyDirectory) -> bool:
         LockedError: another worker does not get done with its draw.
     """
     samplers = require_optuna().samplers
-    with storage.lock(study.path / ".lock", f"the study {study.path}", wait_seconds=_WAIT_SECONDS):
+    with study.locked(_WAIT_SECONDS):
         design = study.design()
         trials = _read_trials(study, design.protocol)
         drawer = _Drawer(design, trials)
