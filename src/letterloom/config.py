@@ -191,6 +191,13 @@ class TrainingConfig(Section):
     lora_rank: int | None = Field(
         None, ge=1, le=10**6, description="Finetuning: train factors of this rank beside the blocks' matrices (LoRA)."
     )
+    weight_bits: int | None = Field(
+        None,
+        ge=4,
+        le=8,
+        multiple_of=4,
+        description="Train through rounding to 8 or 4 bits, so that quantizing to as many costs nothing more.",
+    )
     precision: Literal["auto", "mixed", "fp32", "bf16", "fp16"] = Field(
         "auto",
         description="Number format of the matrix products; 'mixed' is fp16 with a scaled loss on CUDA, elsewhere bf16.",
@@ -224,6 +231,13 @@ class RunConfig(Section):
     text: TextConfig = Field(default_factory=lambda: TextConfig.model_validate({}))
     optimizer: OptimizerConfig = Field(default_factory=lambda: OptimizerConfig.model_validate({}))
     training: TrainingConfig = Field(default_factory=lambda: TrainingConfig(max_steps=2000))
+
+    @model_validator(mode="after")
+    def _rounding_fits(self) -> Self:
+        for other in ("lora_rank", "ema_decay"):
+            if self.training.weight_bits and getattr(self.training, other) is not None:
+                raise ValueError(f"training.weight_bits rounds the weights that are trained; drop training.{other}")
+        return self
 
     @model_validator(mode="after")
     def _factors_fit(self) -> Self:

@@ -121,6 +121,6 @@ def test_a_run_with_averages_and_muon_is_adapted_by_adamw_alone(
 
     values = load_checkpoint(tiny_run).config.model_dump()
     values["optimizer"]["name"], values["training"]["ema_decay"] = "muon", 0.9
-    layer = first_layer(build_config(values), False, (str(greek_text),), 0.0, lora=True)
+    layer = first_layer(build_config(values), False, (str(greek_text),), 0.0, {"training": {"lora_rank": "2"}})
     adapted = build_config(layer, {"training": {"lora_rank": 2}})
     assert (adapted.optimizer.name, adapted.training.ema_decay) == ("adamw", None)

@@ -62,6 +62,19 @@ class TestResult:
         assert (network.head.weight is network.embedding.weight) is tied
         assert len(api.load(checkpoint.path).generate("the", 20)) == 23
 
+    def test_a_run_trained_through_rounding_is_stored_as_it_is(
+        self, tiny_run: Path, tiny_text: Path, tmp_path: Path
+    ) -> None:
+        training = {"max_steps": 6, "eval_interval": 3, "weight_bits": 4, "threads": 1}
+        run = api.finetune(tiny_run, tiny_text, tmp_path / "run", training=training)
+        result = quantize(run.path)
+        assert (result["bits"], result["difference"]["nats_per_character"]) == (4, 0.0)
+        before = load_checkpoint(run.path).arrays()
+        assert all(
+            np.array_equal(array, before[n]) for n, array in read_checkpoint(Path(result["out"])).arrays().items()
+        )
+        assert quantize(run.path, method="bf16")["bits"] == 16
+
     def test_figures(self, run_copy: Path) -> None:
         result = quantize(run_copy, bits=8)
         model = api.load(result["out"], "cpu")

@@ -65,6 +65,11 @@ class TestRounding:
         for ours, theirs in zip(by_group(errors(weights, searched)), by_group(errors(weights, rounded)), strict=True):
             assert (np.square(ours).sum(1) <= np.square(theirs).sum(1) * (1 + 1e-4) + 1e-40).all()
 
+    @given(weights=matrices, bits=kinds, again=st.sampled_from(["search", "round"]))
+    def test_what_was_rounded_stays_what_it_is(self, weights: NDArray[np.float32], bits: int, again: str) -> None:
+        once = quantize_matrix(weights, bits, "round").widened()
+        assert np.array_equal(quantize_matrix(once, bits, again).widened(), once)
+
     def test_a_search_is_better_where_one_weight_stands_out(self) -> None:
         weights = np.random.default_rng(0).normal(size=(50, 4 * GROUP)).astype(np.float32)
         squares = {m: np.square(errors(weights, quantize_matrix(weights, 4, m))).mean() for m in ("search", "round")}

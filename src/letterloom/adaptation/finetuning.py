@@ -82,8 +82,7 @@ def finetune(
     run = RunDirectory(out)
     run.require_free()
     again = _was_finetuned(checkpoint)
-    lora = defaults.asks_for_factors(settings)
-    layer = defaults.first_layer(checkpoint.config, again, open_source(corpus).corpus, adaptation.replay, lora)
+    layer = defaults.first_layer(checkpoint.config, again, open_source(corpus).corpus, adaptation.replay, settings)
     config = defaults.merged(layer, settings, checkpoint.config)
     _require_replay(config, checkpoint)
     vocabulary = _vocabulary(config, checkpoint, adaptation.characters)
@@ -109,7 +108,7 @@ def finetune(
         "old": old,
     }
     lines = [f"from {checkpoint.path}, step {checkpoint.step:,}", *told(vocabulary)]
-    lines += filter(None, [positions, _factors_told(config, vocabulary.tokenizer.vocab_size)])
+    lines += filter(None, [positions, _trained_told(config, vocabulary.tokenizer.vocab_size)])
     start = Start(vocabulary.tokenizer, arrays, about, "\n".join(lines))
     reserved = old["before"]["seconds"] if "before" in old else 0.0  # for the same after training
     loop.train(config, out, None, began - reserved, start)
@@ -185,7 +184,7 @@ def _with_length(
     config: RunConfig, layer: defaults.Layer, settings: Mapping[str, Any], text: Corpus, base: RunConfig
 ) -> RunConfig:
     """The settings with as many steps as suit the text, measured on this machine, and the intervals for them."""
-    steps = planned_steps(config, len(text.train)) if defaults.limited(settings) else None
+    steps = planned_steps(config, len(text.train)) if defaults.given(settings, *defaults.LIMITS) else None
     if steps is None or config.training.max_minutes:
         seconds = measured_step(config, text.tokenizer.vocab_size, ALONE).seconds_per_step
         steps = defaults.suited_steps(config, len(text.train), seconds)
@@ -194,9 +193,11 @@ def _with_length(
     return defaults.merged(both, settings, base)
 
 
-def _factors_told(config: RunConfig, vocab_size: int) -> str | None:
-    """How much is trained, where that is not everything."""
-    rank = config.training.lora_rank
+def _trained_told(config: RunConfig, vocab_size: int) -> str | None:
+    """How much is trained, where that is not everything, or how."""
+    rank, bits = config.training.lora_rank, config.training.weight_bits
+    if bits:
+        return f"trained: weights as they are in {bits} bits; `letterloom quantize` stores them so"
     if rank is None:
         return None
     part, total = trained_count(config.model, vocab_size, rank), sum(parameters(config.model, vocab_size).values())

@@ -61,7 +61,7 @@ def quantize(
     Args:
         run: A run directory, a checkpoint folder or `latest`; it is left as it is.
         out: The new folder; by default `quantized/int8` (int4, bf16) in the run, or beside a checkpoint without one.
-        bits: 8, 4 or 16; see `runs.quantized.choose` for what is taken by default.
+        bits: 8, 4 or 16; by default those that the run was trained through, else see `runs.quantized.choose`.
         method: search, round (see `runs.quantized.quantize_matrix`) or bf16.
         watch: Is told how far the measuring is.
 
@@ -74,8 +74,10 @@ def quantize(
         DataMismatchError, NonFiniteError: the checkpoint is damaged.
         ResourceError: the disk is full; nothing is left behind.
     """
-    how = choose(bits, method)
     checkpoint = load_checkpoint(find_run(run))
+    if bits is None and method != "bf16":
+        bits = checkpoint.config.training.weight_bits
+    how = choose(bits, method)
     if checkpoint.quantization:
         raise RunError(
             f"{checkpoint.path} is quantized already ({checkpoint.quantization.bits} bits); quantize the run it was "

@@ -27,7 +27,9 @@ _KEPT_TRAINING = ("seed", "batch_size", "micro_batches", "sampling", "ema_decay"
 _CHANGEABLE = {"context_length", "dropout", "attention_dropout", "mlp_dropout"}
 
 
-def first_layer(base: RunConfig, again: bool, corpus: tuple[str, ...], replay: float, lora: bool = False) -> Layer:
+def first_layer(
+    base: RunConfig, again: bool, corpus: tuple[str, ...], replay: float, settings: Mapping[str, Any]
+) -> Layer:
     """What the trained run says of its finetuning; hardware is decided anew.
 
     Args:
@@ -35,9 +37,9 @@ def first_layer(base: RunConfig, again: bool, corpus: tuple[str, ...], replay: f
         again: Whether that was finetuned itself, so that its learning rate is one of finetuning.
         corpus: The new text.
         replay: Share of the training ids that is the old text.
-        lora: Whether factors are trained beside the matrices; then by AdamW, and not averaged.
+        settings: What is given: factors are trained by AdamW, and neither they nor rounded weights are averaged.
     """
-    values = base.model_dump()
+    values, lora = base.model_dump(), given(settings, "lora_rank")
     share = _rate(lora) / (_rate(base.training.lora_rank is not None) if again else 1.0)
     text = {name: values["text"][name] for name in _KEPT_TEXT} | {"corpus": corpus}
     if replay:
@@ -52,7 +54,9 @@ def first_layer(base: RunConfig, again: bool, corpus: tuple[str, ...], replay: f
     }
     training = {name: values["training"][name] for name in _KEPT_TRAINING}
     if lora:
-        optimizer["name"], training["ema_decay"] = "adamw", None
+        optimizer["name"] = "adamw"
+    if given(settings, "lora_rank", "weight_bits"):
+        training["ema_decay"] = None
     limits: dict[str, Any] = dict.fromkeys(LIMITS) | {"max_steps": LEAST_STEPS}
     return {
         "model": values["model"],
@@ -68,7 +72,7 @@ def merged(layer: Layer, settings: Mapping[str, Any], base: RunConfig) -> RunCon
     Raises:
         ConfigError: one is unknown or out of range, or would make another model of the trained one.
     """
-    cleared = {"training": dict.fromkeys(LIMITS)} if limited(settings) else {}
+    cleared = {"training": dict.fromkeys(LIMITS)} if given(settings, *LIMITS) else {}
     config = build_config(layer, cleared, settings)
     for name, value in config.model.model_dump().items():
         if value != getattr(base.model, name) and name not in _CHANGEABLE:
@@ -82,16 +86,10 @@ def merged(layer: Layer, settings: Mapping[str, Any], base: RunConfig) -> RunCon
     return config
 
 
-def asks_for_factors(settings: Mapping[str, Any]) -> bool:
-    """Whether a rank of factors is among what is given."""
+def given(settings: Mapping[str, Any], *names: str) -> bool:
+    """Whether one of these settings of training is among what is given."""
     training = settings.get("training", {})
-    return isinstance(training, Mapping) and training.get("lora_rank") not in (None, "none")
-
-
-def limited(settings: Mapping[str, Any]) -> bool:
-    """Whether a limit of steps, epochs or minutes is among what is given."""
-    training = settings.get("training", {})
-    return isinstance(training, Mapping) and any(training.get(limit) not in (None, "none") for limit in LIMITS)
+    return isinstance(training, Mapping) and any(training.get(name) not in (None, "none") for name in names)
 
 
 def suited_steps(config: RunConfig, training_ids: int, seconds_per_step: float) -> float:

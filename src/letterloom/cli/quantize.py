@@ -15,7 +15,10 @@ def quantize(
     /,
     *,
     bits: Annotated[
-        WholeNumber | None, Parameter(help="Of a weight: 8, 4, or 16 for bfloat16 [8].", show_default=False)
+        WholeNumber | None,
+        Parameter(
+            help="Of a weight: 8, 4, or 16 for bfloat16 [8, or what RUN was trained through].", show_default=False
+        ),
     ] = None,
     method: Annotated[
         str | None,

@@ -14,6 +14,7 @@ _SHORT_NAMES = {
     "training.max_minutes": ["--minutes"],
     "training.seed": ["--seed"],
     "training.lora_rank": ["--lora"],
+    "training.weight_bits": ["--bits"],
 }
 _VALUES: dict[Any, str] = {int: "INT", float: "FLOAT", str: "TEXT", bool: "true|false", tuple[str, ...]: "TEXT"}
 

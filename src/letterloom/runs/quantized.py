@@ -99,6 +99,11 @@ def quantize_matrix(weights: Floats, bits: int, method: str = "search") -> Quant
     return QuantizedMatrix(codes.reshape(len(weights), -1)[:, : weights.shape[1]], scales)
 
 
+def is_narrowed(name: str, ndim: int) -> bool:
+    """Whether a parameter of so many axes is stored in fewer bits: a matrix, but not the smear's rows."""
+    return ndim == 2 and name != "smear.weight"
+
+
 def quantize(parameters: Mapping[str, NDArray[Any]], how: Quantization) -> dict[str, NDArray[Any]]:
     """Parameters by name, as the arrays of a file.
 
@@ -110,7 +115,7 @@ def quantize(parameters: Mapping[str, NDArray[Any]], how: Quantization) -> dict[
     for name, weights in parameters.items():
         if not np.isfinite(weights).all():
             raise NonFiniteError(f"{name} holds a weight that is NaN or infinite; use an earlier checkpoint")
-        if weights.ndim != 2 or name == "smear.weight":
+        if not is_narrowed(name, weights.ndim):
             stored[name] = weights
         elif how.bits == 16:
             stored[f"{name}.b16"] = _to_bfloat16(weights)

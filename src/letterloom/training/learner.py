@@ -28,6 +28,7 @@ from letterloom.training.optimizers import (
     set_learning_rate,
 )
 from letterloom.training.ranks import ALONE, Ranks
+from letterloom.training.rounding import ThroughRounding, rounded
 
 log = logging.getLogger("letterloom")
 
@@ -52,15 +53,17 @@ class Learner:
         update_average = get_ema_multi_avg_fn(decay) if decay else None  # type: ignore[no-untyped-call]  # torch's
         self.average = AveragedModel(self.model, multi_avg_fn=update_average) if decay else None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.training.precision == "fp16")
-        self._forward = ranks.replicated(
-            _compiled(self.model, config, ranks) if config.training.compile else self.model
-        )
+        bits = config.training.weight_bits
+        network = ThroughRounding(self.model, bits) if bits else self.model
+        self._forward = ranks.replicated(_compiled(network, config, ranks) if config.training.compile else network)
 
     @property
     def best_model(self) -> Transformer:
-        """The weights to evaluate, sample and keep: averaged, or merged with factors, where there are such."""
+        """The weights to evaluate, sample and keep: averaged, merged with factors or rounded, where that is asked."""
         if self.config.training.lora_rank:
             return merged(self.model)
+        if self.config.training.weight_bits:
+            return rounded(self.model, self.config.training.weight_bits)
         return cast(Transformer, self.average.module) if self.average else self.model
 
     def update(self, x: NDArray[np.int64], y: NDArray[np.int64], step: int, factor: float) -> tuple[float, float]:
@@ -107,10 +110,10 @@ class Learner:
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What to save: the weights worth using, and everything else training needs to go on."""
-        others = optimizer_tensors(self.optimizers, self.model)
-        if self.average or self.config.training.lora_rank:
+        best, others = self.best_model, optimizer_tensors(self.optimizers, self.model)
+        if best is not self.model:
             others |= {RAW + name: p for name, p in trained(self.model).items()}
-        return dict(self.best_model.named_parameters()), others
+        return dict(best.named_parameters()), others
 
     def state(self) -> dict[str, Any]:
         """The numbers beside the tensors."""
@@ -133,12 +136,10 @@ class Learner:
         """
         state, others = checkpoint.state["learner"], checkpoint.tensors("optimizer")
         raw = {name.removeprefix(RAW): others.pop(name) for name in list(others) if name.startswith(RAW)}
-        if self.config.training.lora_rank:
-            load_parameters(self.model, frozen(checkpoint) | raw, checkpoint.path / "optimizer.safetensors")
-        else:
-            load_parameters(self.best_model, checkpoint.tensors("model"), checkpoint.path / "model.safetensors")
+        whole = frozen(checkpoint) if self.config.training.lora_rank else checkpoint.tensors("model")
+        load_parameters(self.model, whole | raw, checkpoint.path)
         if self.average:
-            load_parameters(self.model, raw, checkpoint.path / "optimizer.safetensors")
+            load_parameters(self.best_model, checkpoint.tensors("model"), checkpoint.path)
             self.average.n_averaged.fill_(state["averaged"])
         load_optimizer_tensors(self.optimizers, self.model, others)
         self.scaler.load_state_dict(state["scaler"])
@@ -159,7 +160,7 @@ def _dropout_seed(seed: int, step: int, part: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, step, part, rank]).generate_state(1, np.uint64)[0])
 
 
-def _compiled(model: Transformer, config: RunConfig, ranks: Ranks) -> nn.Module:
+def _compiled(model: nn.Module, config: RunConfig, ranks: Ranks) -> nn.Module:
     """The compiled model; where compiling fails, the model itself, and a line that says so."""
     training = config.training
     compiled = torch.compile(model)
