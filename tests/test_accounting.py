@@ -15,10 +15,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from letterloom import accounting
 from letterloom.config import ModelConfig, OptimizerConfig, RunConfig, TrainingConfig, build_config
 from letterloom.errors import ResourceError
+from letterloom.memory import physical_memory, require_memory
 from letterloom.model.cache import Cache
 from letterloom.model.transformer import Transformer
 from letterloom.training.hardware import autocast
 from letterloom.training.kernels import quicken
+from letterloom.training.learner import Learner
+from letterloom.training.lowrank import add_factors, factors
 from letterloom.training.optimizers import build_optimizers, optimizer_tensors
 
 LECTURE_BIASES = dict.fromkeys(["bias_attention_out", "bias_mlp", "bias_norm", "bias_head"], True)
@@ -53,9 +56,21 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
     )
 
 
-def on_meta(config: ModelConfig, vocab_size: int) -> Transformer:
+def ranks(config: ModelConfig) -> st.SearchStrategy[int | None]:
+    """None, for full training, or a rank that factors beside the matrices of such a model can have."""
+    return st.none() | st.integers(1, min(config.d_model, config.d_hidden))
+
+
+def built(config: ModelConfig, vocab_size: int, rank: int | None = None) -> Transformer:
+    model = Transformer(config, vocab_size)
+    if rank:
+        add_factors(model, rank)
+    return model
+
+
+def on_meta(config: ModelConfig, vocab_size: int, rank: int | None = None) -> Transformer:
     with torch.device("meta"):
-        return Transformer(config, vocab_size)
+        return built(config, vocab_size, rank)
 
 
 def component_of(parameter: str) -> str:
@@ -92,6 +107,16 @@ def test_parameters_equal_the_models_component_by_component(config: ModelConfig,
     assert list(stated) == list(counted)  # in the order of the model
 
 
+@settings(deadline=None)
+@given(model_configs(), st.integers(1, 300), st.data())
+def test_what_is_trained_is_what_takes_gradients(config: ModelConfig, vocab_size: int, data: st.DataObject) -> None:
+    rank = data.draw(ranks(config))
+    stated = accounting.trained(config, vocab_size, rank)
+    found = [p.shape.numel() for p in on_meta(config, vocab_size, rank).parameters() if p.requires_grad]
+    assert sum(part.count for part in stated) == sum(found)
+    assert sum(part.copies * len(part.shapes) for part in stated) == len(found)
+
+
 @given(model_configs(), st.integers(1, 300))
 def test_the_calculation_written_out_gives_the_count(config: ModelConfig, vocab_size: int) -> None:
     for component in accounting.components(config, vocab_size):
@@ -116,12 +141,14 @@ def test_forward_flops_equal_pytorchs_count(config: ModelConfig, vocab_size: int
     assert accounting.forward_flops(config, vocab_size, context) == counter.get_total_flops()
 
 
-def test_training_flops_equal_pytorchs_count() -> None:
-    config = ModelConfig(d_model=48, n_heads=3, n_layers=2, context_length=20, activation="swiglu")
-    model, ids = on_meta(config, 65), torch.zeros(1, 20, dtype=torch.long, device="meta")
+@pytest.mark.parametrize("rank", [None, 5])
+@pytest.mark.parametrize("activation", ["gelu", "swiglu"])
+def test_training_flops_equal_pytorchs_count(activation: Any, rank: int | None) -> None:
+    config = ModelConfig(d_model=48, n_heads=3, n_layers=2, context_length=20, activation=activation)
+    model, ids = on_meta(config, 65, rank), torch.zeros(1, 20, dtype=torch.long, device="meta")
     with FlopCounterMode(display=False) as counter:
         model(ids).sum().backward()
-    assert accounting.training_flops(config, 65, 20) == counter.get_total_flops()
+    assert accounting.training_flops(config, 65, 20, rank) == counter.get_total_flops()
 
 
 @settings(deadline=None, max_examples=20)
@@ -135,19 +162,41 @@ def test_training_flops_equal_pytorchs_count() -> None:
             OptimizerConfig(name="muon"),
         ]
     ),
+    st.data(),
 )
-def test_state_bytes_equal_the_tensors_of_a_step(config: ModelConfig, optimizer: OptimizerConfig) -> None:
-    model = Transformer(config, 10)
+def test_state_bytes_equal_the_tensors_of_a_step(
+    config: ModelConfig, optimizer: OptimizerConfig, data: st.DataObject
+) -> None:
+    rank = None if optimizer.name == "muon" else data.draw(ranks(config))
+    model = built(config, 10, rank)
     optimizers = build_optimizers(optimizer, model)
     model(torch.zeros(1, 1, dtype=torch.long)).sum().backward()
-    tensors = []
+    tensors: list[torch.Tensor] = []
     for parameter in model.parameters():
-        parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        tensors += [parameter, parameter.grad]
+        tensors.append(parameter)
+        if parameter.requires_grad:
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            tensors.append(parameter.grad)
     for o in optimizers:
         o.step()
     tensors += optimizer_tensors(optimizers, model).values()
-    assert accounting.state_bytes(config, 10, optimizer) == sum(t.nbytes for t in tensors)
+    assert accounting.state_bytes(config, 10, optimizer, rank) == sum(t.nbytes for t in tensors)
+
+
+@pytest.mark.parametrize("training", [{"lora_rank": 3}, {"ema_decay": 0.9}, {"weight_bits": 4}], ids=str)
+def test_a_checkpoint_with_two_kinds_of_weights_takes_the_state_but_for_merged_factors(
+    training: dict[str, Any],
+) -> None:
+    model = {"context_length": 8, "d_model": 32, "n_layers": 2, "n_heads": 2}
+    config = build_config(
+        {"model": model, "training": {"max_steps": 1, "device": "cpu", "precision": "fp32", **training}}
+    )
+    learner, ids = Learner(config, 10), np.zeros((2, 8), np.int64)
+    learner.update(ids, ids, 0, 1.0)
+    saved = sum(tensor.nbytes for tensors in learner.tensors() for tensor in tensors.values())
+    merged = sum(factor.nbytes for factor in factors(learner.model).values())
+    state = accounting.state_bytes(config.model, 10, config.optimizer, config.training.lora_rank)
+    assert saved == state - merged
 
 
 def test_training_memory_counts_the_largest_part_of_a_batch_and_averaged_weights_where_there_are_any() -> None:
@@ -183,6 +232,8 @@ def kept_for_backward(config: RunConfig, vocab_size: int, sequences: int) -> int
     """Bytes of the storages that autograd keeps of a forward pass and its loss, the model's own left out."""
     model = Transformer(config.model, vocab_size).train()
     quicken(model, config.training)
+    if config.training.lora_rank:
+        add_factors(model, config.training.lora_rank)
     own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, torch.UntypedStorage] = {}
 
@@ -205,12 +256,14 @@ def kept_for_backward(config: RunConfig, vocab_size: int, sequences: int) -> int
     st.integers(1, 4),
     st.sampled_from(["matmul", "convolution"]),
     st.sampled_from(["fp32", "bf16"]),
+    st.data(),
 )
 def test_activations_are_what_autograd_keeps(
-    config: ModelConfig, vocab_size: int, sequences: int, products: Any, precision: Any
+    config: ModelConfig, vocab_size: int, sequences: int, products: Any, precision: Any, data: st.DataObject
 ) -> None:
-    training = TrainingConfig(max_steps=1, device="cpu", products=products, precision=precision)
-    computed = sum(accounting.activations(config, vocab_size, sequences, bf16=precision == "bf16").values())
+    rank = data.draw(ranks(config))
+    training = TrainingConfig(max_steps=1, device="cpu", products=products, precision=precision, lora_rank=rank)
+    computed = sum(accounting.activations(config, vocab_size, sequences, precision == "bf16", rank).values())
     assert computed == kept_for_backward(RunConfig(model=config, training=training), vocab_size, sequences)
 
 
@@ -220,7 +273,7 @@ def test_what_fits_is_never_refused(config: ModelConfig, vocab_size: int, sequen
     state = accounting.state_bytes(config, vocab_size, optimizer)
     halved = sum(accounting.activations(config, vocab_size, sequences).values()) // 2
     in_bf16 = sum(accounting.activations(config, vocab_size, sequences, bf16=True).values())
-    accounting.require_memory(config, vocab_size, optimizer, sequences, available=state + min(halved, in_bf16))
+    require_memory(config, vocab_size, optimizer, sequences, available=state + min(halved, in_bf16))
 
 
 @pytest.mark.parametrize("activation", ["gelu", "swiglu"])
@@ -229,7 +282,7 @@ def test_what_is_required_is_at_least_a_third_of_the_activations(activation: Any
     state = accounting.state_bytes(config, 65, optimizer)
     third = sum(accounting.activations(config, 65, 100).values()) // 3
     with pytest.raises(ResourceError):
-        accounting.require_memory(config, 65, optimizer, 100, available=state + third)
+        require_memory(config, 65, optimizer, 100, available=state + third)
 
 
 def test_a_model_with_masks_as_lectures_count_it() -> None:
@@ -253,29 +306,37 @@ def test_a_trillion_parameters_are_refused() -> None:
     with pytest.raises(
         ResourceError, match=r"1,200,\d+,\d+,\d+ parameters takes at least 19,\d+\.\d GB.*reduce d_model"
     ):
-        accounting.require_memory(config, 65, OptimizerConfig())
+        require_memory(config, 65, OptimizerConfig())
     assert ResourceError.exit_code == 5
 
 
 def test_to_use_a_model_only_its_weights_have_to_fit() -> None:
     needed = 4 * sum(accounting.parameters(ModelConfig(), 65).values())
-    accounting.require_memory(ModelConfig(), 65, available=needed)
+    require_memory(ModelConfig(), 65, available=needed)
     with pytest.raises(ResourceError, match="using a model of"):
-        accounting.require_memory(ModelConfig(), 65, available=needed - 1)
+        require_memory(ModelConfig(), 65, available=needed - 1)
 
 
 def test_a_batch_that_cannot_fit_is_refused_with_its_own_remedy() -> None:
     with pytest.raises(ResourceError, match="reduce batch_size or context_length"):
-        accounting.require_memory(ModelConfig(), 65, OptimizerConfig(), sequences=10**7)
+        require_memory(ModelConfig(), 65, OptimizerConfig(), sequences=10**7)
 
 
 def test_memory_is_refused_from_the_first_byte_too_few() -> None:
     config, optimizer = ModelConfig(context_length=64, d_model=128, n_layers=4), OptimizerConfig()
     activations = 2 * 64 * (4 * (6 * 128 + 2 * 512) + 128 + 65)
     needed = accounting.state_bytes(config, 65, optimizer) + activations
-    accounting.require_memory(config, 65, optimizer, available=needed)
+    require_memory(config, 65, optimizer, available=needed)
     with pytest.raises(ResourceError):
-        accounting.require_memory(config, 65, optimizer, available=needed - 1)
+        require_memory(config, 65, optimizer, available=needed - 1)
+
+
+def test_with_factors_a_model_too_large_for_full_training_fits() -> None:
+    config, optimizer = ModelConfig(d_model=512, n_heads=8, n_layers=8), OptimizerConfig()
+    available = accounting.state_bytes(config, 65, optimizer) // 2
+    with pytest.raises(ResourceError, match="training a model of"):
+        require_memory(config, 65, optimizer, available=available)
+    require_memory(config, 65, optimizer, available=available, rank=8)
 
 
 def test_physical_memory_is_what_the_kernel_says() -> None:
@@ -283,4 +344,4 @@ def test_physical_memory_is_what_the_kernel_says() -> None:
     if not meminfo.exists():
         pytest.skip("no /proc/meminfo on this system")
     total = int(meminfo.read_text().split()[1])
-    assert accounting.physical_memory() == total * 1024
+    assert physical_memory() == total * 1024

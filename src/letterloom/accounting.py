@@ -12,7 +12,6 @@ from math import prod
 from typing import Any
 
 from letterloom.config import ModelConfig, OptimizerConfig, RunConfig
-from letterloom.errors import ResourceError
 
 FLOAT32, BFLOAT16, INT64 = 4, 2, 8  # bytes
 SHAKESPEARE_VOCABULARY, SHAKESPEARE_TRAINING = 65, 1_003_854  # characters of the text published figures are for
@@ -86,6 +85,16 @@ def parameters(config: ModelConfig, vocab_size: int) -> dict[str, int]:
     return {component.name: component.count for component in components(config, vocab_size)}
 
 
+def trained(config: ModelConfig, vocab_size: int, rank: int | None) -> tuple[Component, ...]:
+    """The parts that are trained: all, or with factors of a rank those, embedding and head (see `training.lowrank`)."""
+    parts = components(config, vocab_size)
+    if rank is None:
+        return parts
+    factors = tuple(shape for inputs, outputs in _matrices(config) for shape in ((rank, inputs), (outputs, rank)))
+    whole = (part for part in parts if part.name in ("token embedding", "head"))
+    return (*whole, Component("factors", factors, config.n_layers))
+
+
 def forward_flops(config: ModelConfig, vocab_size: int, context: int) -> int:
     """Floating-point operations of one forward pass over a sequence of `context` characters, a multiply-add as two.
 
@@ -96,35 +105,35 @@ def forward_flops(config: ModelConfig, vocab_size: int, context: int) -> int:
     return 2 * context * (config.n_layers * (_weights(config) + attention) + config.d_model * vocab_size)
 
 
-def training_flops(config: ModelConfig, vocab_size: int, context: int) -> int:
+def training_flops(config: ModelConfig, vocab_size: int, context: int, rank: int | None = None) -> int:
     """Operations of a forward and a backward pass over one sequence: the backward pass has each product twice.
 
-    The optimizer's update is left out: it is small for AdamW, but not for Muon when the batch is small.
+    Factors of a rank (LoRA) have three products more, and the matrices beside them, which are frozen, one fewer. The
+    optimizer's update is left out: it is small for AdamW, but not for Muon when the batch is small.
     """
-    return 3 * forward_flops(config, vocab_size, context)
+    more = 3 * _factors(config, rank) - _weights(config) if rank else 0
+    return 3 * forward_flops(config, vocab_size, context) + 2 * context * config.n_layers * more
 
 
-def optimizer_bytes(config: ModelConfig, vocab_size: int, optimizer: OptimizerConfig) -> int:
-    """Bytes of an optimizer's state, in float32.
+def optimizer_bytes(config: ModelConfig, vocab_size: int, optimizer: OptimizerConfig, rank: int | None = None) -> int:
+    """Bytes of an optimizer's state, in float32, of what is `trained`.
 
     AdamW keeps two values a parameter, and for each tensor the number of its steps; SGD keeps one a parameter if it
     has momentum; Muon one for each weight of the blocks' matrices, and leaves the rest to AdamW.
     """
-    parts = components(config, vocab_size)
+    parts = trained(config, vocab_size, rank)
     total, tensors = sum(part.count for part in parts), sum(part.copies * len(part.shapes) for part in parts)
-    matrices = 5 if config.activation == "swiglu" else 4  # of a block
     state = {
         "adamw": 2 * total + tensors,
         "sgd": total if optimizer.momentum else 0,
-        "muon": 2 * total + tensors - config.n_layers * (_weights(config) + matrices),
+        "muon": 2 * total + tensors - config.n_layers * (_weights(config) + len(_matrices(config))),
     }
     return FLOAT32 * state[optimizer.name]
 
 
-def state_bytes(config: ModelConfig, vocab_size: int, optimizer: OptimizerConfig) -> int:
-    """Bytes of weights, gradients and optimizer state, all in float32."""
-    weights = FLOAT32 * sum(parameters(config, vocab_size).values())
-    return 2 * weights + optimizer_bytes(config, vocab_size, optimizer)
+def state_bytes(config: ModelConfig, vocab_size: int, optimizer: OptimizerConfig, rank: int | None = None) -> int:
+    """Bytes of weights, gradients and optimizer state, all in float32; no checkpoint has more tensors than that."""
+    return sum(_state(config, vocab_size, optimizer, rank).values())
 
 
 def training_memory(config: RunConfig, vocab_size: int) -> dict[str, int]:
@@ -132,13 +141,10 @@ def training_memory(config: RunConfig, vocab_size: int) -> dict[str, int]:
 
     All is float32 but the activations, which are those of one process; see `training_activations`.
     """
-    model, training = config.model, config.training
-    weights = FLOAT32 * sum(parameters(model, vocab_size).values())
+    state = _state(config.model, vocab_size, config.optimizer, config.training.lora_rank)
     return {
-        "weights": weights,
-        "gradients": weights,
-        "optimizer state": optimizer_bytes(model, vocab_size, config.optimizer),
-        **({"averaged weights": weights} if training.ema_decay else {}),
+        **state,
+        **({"averaged weights": state["weights"]} if config.training.ema_decay else {}),
         "activations": sum(training_activations(config, vocab_size).values()),
     }
 
@@ -147,10 +153,12 @@ def training_activations(config: RunConfig, vocab_size: int) -> dict[str, int]:
     """`activations` of a micro-batch in one process: in bf16 if that is the precision on a CPU, else in float32."""
     training = config.training
     bf16 = training.precision == "bf16" and training.device == "cpu"
-    return activations(config.model, vocab_size, training.micro_batch(), bf16)
+    return activations(config.model, vocab_size, training.micro_batch(), bf16, training.lora_rank)
 
 
-def activations(config: ModelConfig, vocab_size: int, sequences: int = 1, bf16: bool = False) -> dict[str, int]:
+def activations(
+    config: ModelConfig, vocab_size: int, sequences: int = 1, bf16: bool = False, rank: int | None = None
+) -> dict[str, int]:
     """Bytes that autograd keeps of a forward pass for the backward pass, by component (all its copies).
 
     It is exact for full contexts on a CPU as `training.kernels` has them computed, not compiled; views of the
@@ -170,22 +178,23 @@ def activations(config: ModelConfig, vocab_size: int, sequences: int = 1, bf16: 
         hidden += 2 if config.activation == "relu" else 1  # only relu's result was also the input of the product
     kept = {  # for each character
         "token embedding": INT64 + (FLOAT32 * d if config.dropout else 0),
-        "smear": FLOAT32 * d if config.token_smear else 0,
+        "smear": FLOAT32 * d if config.token_smear and not rank else 0,  # for its gradient alone
         "attention norm": n * norm,
         "attention": n * (short * (d + _heads_kept(config, sequences, bf16) + d) + dropout),
         "attention post norm": n * post_norm if after else 0,
         "MLP norm": n * norm,
         "MLP": n * (short * (inputs * d + hidden * config.d_hidden) + dropout),
         "MLP post norm": n * post_norm if after else 0,
+        "factors": n * short * len(_matrices(config)) * (rank or 0),  # what A makes, for B
         "final norm": norm,
         "head": short * (d + (v if config.logit_soft_cap is not None else 0)),
         "loss": FLOAT32 * v + INT64,
     }
     total = {name: sequences * t * count for name, count in kept.items() if count}
-    if config.token_smear:
+    if "smear" in total:
         total["smear"] += FLOAT32 * sequences * 2 * d  # the two characters before the first
     if bf16:
-        total["weights in bf16"] = BFLOAT16 * (n * _weights(config) + d * v)
+        total["weights in bf16"] = BFLOAT16 * (n * (_weights(config) + _factors(config, rank)) + d * v)
         if config.positions == "rotary":
             total["attention"] += BFLOAT16 * n * 2 * t * config.d_head  # cosines and sines
     total["loss"] += FLOAT32  # the number of targets
@@ -222,52 +231,6 @@ def window_jump(context_length: int) -> int:
     return max(1, context_length // 2)
 
 
-def require_memory(
-    config: ModelConfig,
-    vocab_size: int,
-    optimizer: OptimizerConfig | None = None,
-    sequences: int = 1,
-    available: int | None = None,
-) -> None:
-    """Refuse a model that cannot fit in the memory there is, before any of it is taken.
-
-    What passes may still run out: only what is needed at the very least is counted, activations in half precision.
-
-    Args:
-        config: The model.
-        vocab_size: Of its tokenizer.
-        optimizer: What it is to be trained with; None where it is only used: then its weights have to fit.
-        sequences: Sequences of a full context trained on at a time (the micro-batch).
-        available: Bytes of the device's memory; by default this machine's physical memory.
-
-    Raises:
-        ResourceError: with the gigabytes needed and there, and what to reduce.
-    """
-    counts = parameters(config, vocab_size)
-    total, largest = sum(counts.values()), max(counts, key=counts.__getitem__)
-    if optimizer is None:
-        purpose, state, activations = "using", FLOAT32 * total, 0
-    else:
-        purpose, state = "training", state_bytes(config, vocab_size, optimizer)
-        activations = least_activation_bytes(config, vocab_size, sequences)
-    there = physical_memory() if available is None else available
-    if state + activations <= there:
-        return
-    if activations > state:
-        remedy = "batch_size or context_length, or raise micro_batches"
-    else:
-        remedy = f"d_model, n_layers or what makes its largest component, the {largest}"
-    raise ResourceError(
-        f"{purpose} a model of {total:,} parameters takes at least {_gigabytes(state + activations)} of memory "
-        f"({_gigabytes(activations)} of it activations) and there are {_gigabytes(there)}; reduce {remedy}"
-    )
-
-
-def physical_memory() -> int:
-    """Bytes of memory this machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def usable_cores() -> int:
     """CPU cores that this process may use: fewer than there are where a batch system or a container gives it some."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -286,14 +249,31 @@ def _heads_kept(config: ModelConfig, sequences: int, bf16: bool) -> int:
     return norms + queries_and_keys + (d if apart else 3 * d) + weights * h * config.context_length
 
 
+def _state(config: ModelConfig, vocab_size: int, optimizer: OptimizerConfig, rank: int | None) -> dict[str, int]:
+    """What `state_bytes` sums up; factors are weights, too."""
+    weights = sum(parameters(config, vocab_size).values()) + config.n_layers * _factors(config, rank)
+    return {
+        "weights": FLOAT32 * weights,
+        "gradients": FLOAT32 * sum(part.count for part in trained(config, vocab_size, rank)),
+        "optimizer state": optimizer_bytes(config, vocab_size, optimizer, rank),
+    }
+
+
+def _matrices(config: ModelConfig) -> list[Shape]:
+    """Inputs and outputs of one block's matrices: query, key and value, output projection, and the MLP."""
+    d, f = config.d_model, config.d_hidden
+    return [(d, 3 * d), (d, d), *[(d, f)] * (2 if config.activation == "swiglu" else 1), (f, d)]
+
+
 def _weights(config: ModelConfig) -> int:
-    """Weights of one block's matrices: query, key, value and output projection, and the MLP."""
-    return 4 * config.d_model**2 + (3 if config.activation == "swiglu" else 2) * config.d_model * config.d_hidden
+    """Weights of one block's matrices."""
+    return sum(map(prod, _matrices(config)))
+
+
+def _factors(config: ModelConfig, rank: int | None) -> int:
+    """Weights of the factors of a rank beside one block's matrices (LoRA), if there are any."""
+    return (rank or 0) * sum(map(sum, _matrices(config)))
 
 
 def _linear(inputs: int, outputs: int, bias: bool) -> list[Shape]:
     return [(inputs, outputs), (outputs,)] if bias else [(inputs, outputs)]
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB"

@@ -23,6 +23,7 @@ from letterloom.reporting.profile.figures import Profile, figures, planned_steps
 from letterloom.reporting.profile.of_run import profile_run
 from letterloom.reporting.profile.outline import Module, outline
 from letterloom.reporting.profile.tables import tables
+from letterloom.training.learner import Learner
 
 
 def recipe(name: str, **training: Any) -> RunConfig:
@@ -73,6 +74,17 @@ class TestFigures:
         assert told["memory"]["masked_model_bytes"] == 904_452
         assert told["dimensions"]["d_head"] == 16
         assert told["training"]["batch_characters"] == 16 * 32
+
+    def test_with_factors_memory_and_operations_are_those_of_what_is_trained(self) -> None:
+        config = recipe("lecture-small", lora_rank=4)
+        told, full = figures(profile(config=config)), figures(profile())
+        parameters = list(Learner(config, 65).model.parameters())
+        assert told["memory"]["weights_bytes"] == sum(p.nbytes for p in parameters)
+        assert told["memory"]["gradients_bytes"] == sum(p.nbytes for p in parameters if p.requires_grad)
+        for part, of_what in (("memory", "training_bytes"), ("computation", "training_flops_per_step")):
+            assert told[part][of_what] < full[part][of_what]
+        memory = next(table for table in tables(told) if table.title.startswith("Memory"))
+        assert "4 bytes a parameter, factors of rank 4 among them" in [row[1] for row in memory.rows]
         assert told["training"]["steps"] == 5000
         assert told["training"]["loss_of_blind_guessing_nats"] == pytest.approx(math.log(65))
         assert told["inference"] | {"cache_bytes": 0} == {

@@ -6,6 +6,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from letterloom import accounting
 from letterloom.config import RunConfig, build_config
 from letterloom.errors import ConfigError
 from letterloom.evaluation.verification import verify_against_reference
@@ -14,7 +15,7 @@ from letterloom.text.tokenizers import CharacterTokenizer
 from letterloom.training import loop
 from letterloom.training.hardware import resolve_hardware
 from letterloom.training.learner import Learner
-from letterloom.training.lowrank import SCALE, factors, trained_count
+from letterloom.training.lowrank import SCALE, factors, trained
 
 TOKENIZER = CharacterTokenizer("abcdefghijk")
 SMALL = {"context_length": 8, "d_model": 8, "n_layers": 2, "n_heads": 2}
@@ -154,8 +155,8 @@ def test_a_checkpoint_holds_the_plain_model_and_no_state_of_what_is_frozen() -> 
 
 def test_what_is_trained_is_counted() -> None:
     learner = Learner(config(), TOKENIZER.vocab_size)
-    counted = trained_count(learner.config.model, TOKENIZER.vocab_size, RANK)
-    assert counted == sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
+    counted = sum(p.numel() for p in trained(learner.model).values())
+    assert counted == sum(part.count for part in accounting.trained(learner.config.model, TOKENIZER.vocab_size, RANK))
     sides = 8 + 24 + 8 + 8 + 8 + 32 + 32 + 8  # of qkv, out, up and down
     assert counted == 11 * 8 + 2 * RANK * sides
 

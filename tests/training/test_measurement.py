@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.distributed._tools.mem_tracker import MemTracker
 
-from letterloom import accounting
+from letterloom import accounting, memory
 from letterloom.accounting import Measured
 from letterloom.config import RunConfig, build_config
 from letterloom.errors import ResourceError
@@ -46,6 +46,7 @@ CONFIGURATIONS = {
     ),
     "micro-batches": configuration({}, {}, {"micro_batches": 4}),
     "averaged": configuration({}, {}, {"ema_decay": 0.9}),
+    "factors": configuration({"bias_qkv": True}, {}, {"lora_rank": 4}),
 }
 
 
@@ -105,9 +106,9 @@ def test_what_cannot_fit_is_refused_before_it_is_tried() -> None:
 def test_what_takes_most_of_the_memory_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     config = CONFIGURATIONS["adamw"]
     held = sum(accounting.training_memory(config, 65).values())
-    monkeypatch.setattr(accounting, "physical_memory", lambda: 2 * held)
+    monkeypatch.setattr(memory, "physical_memory", lambda: 2 * held)
     assert measure(config, 65, 0.0, memory=False).steps == 2
-    monkeypatch.setattr(accounting, "physical_memory", lambda: 2 * held - 2)
+    monkeypatch.setattr(memory, "physical_memory", lambda: 2 * held - 2)
     with pytest.raises(ResourceError, match="at most half of the"):
         measure(config, 65, 0.0, memory=False)
 

@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from letterloom import accounting
+from letterloom.memory import require_memory
 from letterloom.model.transformer import Transformer
 from letterloom.runs.checkpoint import Checkpoint, require_same
 
@@ -35,7 +35,7 @@ def read_model(checkpoint: Checkpoint) -> Transformer:
         ResourceError: the model cannot fit the memory there is.
     """
     config, vocab_size = checkpoint.config.model, checkpoint.tokenizer.vocab_size
-    accounting.require_memory(config, vocab_size)
+    require_memory(config, vocab_size)
     model = Transformer(config, vocab_size)
     load_parameters(model, read_tensors(checkpoint, "model"), checkpoint.path / "model.safetensors")
     return model.eval()

@@ -55,7 +55,7 @@ def measure_costs(config: RunConfig, corpus: Corpus) -> Costs:
     drawing = training.model_copy(update={"sample_characters": drawn})
     score = _fastest(lambda: evaluate(model, tokenizer, corpus.validation, max_characters=scored))
     draw = _fastest(lambda: _samples(model, tokenizer, drawing))
-    state = accounting.state_bytes(config.model, tokenizer.vocab_size, config.optimizer)
+    state = accounting.state_bytes(config.model, tokenizer.vocab_size, config.optimizer, training.lora_rank)
     return Costs(
         scored_id=score / scored,
         samples=draw * training.sample_characters / drawn,

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from letterloom import accounting
+from letterloom import accounting, memory
 from letterloom.config import RunConfig, TrainingConfig
 from letterloom.errors import ConfigError, ResourceError, is_out_of_memory
 from letterloom.runs.environment import describe_environment
@@ -101,7 +101,7 @@ def take_share(config: RunConfig, ranks: Ranks) -> None:
 
 def device_memory(device: torch.device) -> int:
     """Bytes of memory that a device has; of the machine's, where the device has none of its own."""
-    return torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else accounting.physical_memory()
+    return torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else memory.physical_memory()
 
 
 def environment(config: RunConfig, ranks: Ranks) -> dict[str, Any]:

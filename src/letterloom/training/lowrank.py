@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from letterloom.config import ModelConfig
 from letterloom.model.transformer import Transformer
 from letterloom.runs.checkpoint import Checkpoint, read_checkpoint
 from letterloom.runs.directory import RunDirectory
@@ -85,11 +84,3 @@ def frozen(checkpoint: Checkpoint) -> dict[str, Tensor]:
         DataMismatchError: they are missing or damaged.
     """
     return read_checkpoint(RunDirectory(checkpoint.path.resolve().parent.parent).base_folder).tensors("model")
-
-
-def trained_count(config: ModelConfig, vocab_size: int, rank: int) -> int:
-    """Parameters that are trained, of a model of this shape."""
-    with torch.device("meta"):
-        model = Transformer(config, vocab_size)
-        add_factors(model, rank)
-    return sum(parameter.numel() for parameter in trained(model).values())

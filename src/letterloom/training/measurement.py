@@ -22,11 +22,13 @@ from letterloom import accounting
 from letterloom.accounting import Measured
 from letterloom.config import RunConfig
 from letterloom.errors import ResourceError
+from letterloom.memory import require_memory
 from letterloom.runs.environment import describe_environment
 from letterloom.text.batches import batch
 from letterloom.training.hardware import AUTOCAST, device_memory, out_of_memory_told
 from letterloom.training.kernels import ConvolvedLinear
 from letterloom.training.learner import Learner
+from letterloom.training.lowrank import trained
 from letterloom.training.optimizers import optimizer_tensors
 
 LEAST_STEPS = 2
@@ -54,7 +56,8 @@ def measure(config: RunConfig, vocab_size: int, seconds: float = 1.5, memory: bo
     device = torch.device(config.training.device)
     disturbance = _busy()
     memory_here = device_memory(device)
-    accounting.require_memory(config.model, vocab_size, config.optimizer, config.training.micro_batch(), memory_here)
+    sequences, rank = config.training.micro_batch(), config.training.lora_rank
+    require_memory(config.model, vocab_size, config.optimizer, sequences, memory_here, rank)
     held = sum(accounting.training_memory(config, vocab_size).values())
     if held > LARGEST_SHARE * memory_here:
         raise ResourceError(
@@ -62,7 +65,7 @@ def measure(config: RunConfig, vocab_size: int, seconds: float = 1.5, memory: bo
             "here"
         )
     flops = config.training.batch_size * accounting.training_flops(
-        config.model, vocab_size, config.model.context_length
+        config.model, vocab_size, config.model.context_length, rank
     )
     with _threads(config.training.threads or 1), out_of_memory_told(config):
         learner = Learner(config, vocab_size)
@@ -144,7 +147,7 @@ def _memory(learner: Learner, step: Callable[[], object]) -> dict[str, int]:
     """Bytes by kind, of the tensors themselves; "process" is the most this process ever took."""
     kept = _Kept(learner.model)
     gradients: dict[Tensor, int] = {}
-    for parameter in learner.model.parameters():
+    for parameter in trained(learner.model).values():
         parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]  # torch's
             lambda p: gradients.update({p: p.grad.nbytes})
         )

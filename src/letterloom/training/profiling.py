@@ -11,7 +11,7 @@ from letterloom.errors import ConfigError, LetterloomError, nearest
 from letterloom.recipes import describe_recipe, read_recipe, recipe_names
 from letterloom.reporting.profile.figures import Profile
 from letterloom.reporting.profile.of_run import looks_like_a_run, profile_run
-from letterloom.runs.directory import find_run
+from letterloom.runs.finding import find_run
 from letterloom.text.encoding import open_corpus
 from letterloom.training.hardware import resolve_hardware
 from letterloom.training.measurement import measure

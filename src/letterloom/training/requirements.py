@@ -8,6 +8,7 @@ import torch
 from letterloom import accounting
 from letterloom.config import RunConfig
 from letterloom.errors import ConfigError, CorpusError, DiskFullError
+from letterloom.memory import require_memory
 from letterloom.reporting.profile.figures import planned_steps
 from letterloom.runs.directory import RunDirectory
 from letterloom.text.batches import require_length, steps_per_epoch
@@ -34,9 +35,10 @@ def require_all(run: RunDirectory, corpus: Corpus, config: RunConfig, ranks: Ran
     device = torch.device(training.device)
     sharing = 1 if device.type == "cuda" else ranks.local_world
     memory = device_memory(device) // sharing
-    accounting.require_memory(config.model, vocab_size, config.optimizer, sequences, memory)
-    checkpoint = accounting.state_bytes(config.model, vocab_size, config.optimizer)
-    needed = (training.keep_checkpoints + 2) * checkpoint  # the best one, and the next one before an old one goes
+    require_memory(config.model, vocab_size, config.optimizer, sequences, memory, training.lora_rank)
+    checkpoint = accounting.state_bytes(config.model, vocab_size, config.optimizer, training.lora_rank)
+    kept = training.keep_checkpoints + 2  # the best one, and the next one before an old one goes
+    needed = (kept + bool(training.lora_rank)) * checkpoint  # and what factors stand beside
     existing = next(folder for folder in (run.path, *run.path.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:

@@ -38,7 +38,9 @@ def compare(config: RunConfig, vocab_size: int, measured: Measured) -> list[dict
         if name != "process"
     ]
     if measured.product_flops_per_second:
-        flops = config.training.batch_size * accounting.training_flops(model, vocab_size, model.context_length)
+        flops = config.training.batch_size * accounting.training_flops(
+            model, vocab_size, model.context_length, config.training.lora_rank
+        )
         least, found = flops / measured.product_flops_per_second, measured.seconds_per_step
         rows.append(_row("time of a step", "seconds", least, found, _other_time(least, found, measured.disturbance)))
     return rows

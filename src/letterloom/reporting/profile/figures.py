@@ -158,7 +158,7 @@ def _bytes(counts: Mapping[str, int]) -> dict[str, int]:
 
 def _computation(config: RunConfig, vocab_size: int) -> dict[str, float]:
     model, length = config.model, config.model.context_length
-    sequence = accounting.training_flops(model, vocab_size, length)
+    sequence = accounting.training_flops(model, vocab_size, length, config.training.lora_rank)
     return {
         "forward_flops_per_character": accounting.forward_flops(model, vocab_size, length) / length,
         "training_flops_per_character": sequence / length,

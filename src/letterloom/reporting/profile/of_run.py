@@ -12,7 +12,8 @@ from letterloom import storage
 from letterloom.accounting import Measured
 from letterloom.errors import DataMismatchError, LetterloomError
 from letterloom.reporting.profile.figures import Profile
-from letterloom.runs.directory import RunDirectory, damage, is_checkpoint, is_run
+from letterloom.runs.directory import RunDirectory, damage
+from letterloom.runs.finding import is_checkpoint, is_run
 
 T = TypeVar("T")
 

@@ -69,14 +69,15 @@ def _parameters(parameters: Mapping[str, Any]) -> Table:
 
 def _memory(told: Mapping[str, Any]) -> Table:
     memory, dimensions = told["memory"], told["dimensions"]
-    optimizer = told["settings"]["optimizer"]["name"]
+    optimizer, rank = told["settings"]["optimizer"]["name"], told["settings"]["training"]["lora_rank"]
+    only = ", of those that are trained" if rank else ""
     sequences = memory["activations_of_sequences"]
     heads = f"{dimensions['n_layers']} x {dimensions['n_heads']} heads"
     mask = f"a {dimensions['context_length']} x {dimensions['context_length']} mask"
     lines = {
-        "weights": ("4 bytes a parameter", "weights_bytes"),
-        "gradients": ("4 bytes a parameter", "gradients_bytes"),
-        "optimizer state": (f"{optimizer}: {STATE[optimizer]}", "optimizer_state_bytes"),
+        "weights": ("4 bytes a parameter" + (f", factors of rank {rank} among them" if rank else ""), "weights_bytes"),
+        "gradients": (f"4 bytes a parameter{only}", "gradients_bytes"),
+        "optimizer state": (f"{optimizer}: {STATE[optimizer]}{only}", "optimizer_state_bytes"),
         "averaged weights": ("4 bytes a parameter", "averaged_weights_bytes"),
         "activations": (f"kept for the backward pass; sequences at a time: {sequences:,}", "activations_bytes"),
         "training, in all": ("the sum of these", "training_bytes"),
