@@ -14,6 +14,8 @@ from letterloom.evaluation.loss import Evaluation, evaluate, surprisal
 from letterloom.generation.eager import EagerEngine
 from letterloom.generation.generate import generate
 from letterloom.generation.sampler import Sampler
+from letterloom.runs.checkpoint import load_checkpoint, save_quantized
+from letterloom.runs.quantized import choose
 
 
 def test_the_package_offers_what_the_design_shows() -> None:
@@ -135,6 +137,32 @@ def test_verification_agrees_until_a_weight_is_not_finite(tiny_run: Path) -> Non
         model.network.get_parameter("blocks.0.attention.qkv.weight")[0, 0] = torch.nan
     with pytest.raises(NonFiniteError, match=r"blocks\.0\.attention\.qkv\.weight"):
         model.verify()
+
+
+@pytest.mark.parametrize("bits", [8, 4, 16])
+def test_verification_of_a_quantized_checkpoint_reads_its_file_by_itself(
+    tiny_run: Path, tmp_path: Path, bits: int
+) -> None:
+    save_quantized(tmp_path / "narrow", load_checkpoint(tiny_run), choose(bits, None))
+    comparison = api.load(tmp_path / "narrow", device="cpu").verify()
+    assert comparison.difference < 1e-12
+    assert comparison.engine_difference is not None
+    assert 0 < comparison.engine_difference < 1e-5
+
+
+@pytest.mark.parametrize("bits", [None, 8])
+def test_verification_judges_what_draws_text(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int | None
+) -> None:
+    path = tiny_run
+    if bits:
+        path = tmp_path / "narrow"
+        save_quantized(path, load_checkpoint(tiny_run), choose(bits, None))
+    model = api.load(path, device="cpu")
+    weights = model.engine.weights  # type: ignore[attr-defined]
+    weights.down[0, 3, :16] *= -1  # codes, or floats
+    comparison = model.verify()
+    assert (comparison.model_agrees, comparison.engine_agrees, comparison.agrees) == (True, False, False)
 
 
 class TestTrain:

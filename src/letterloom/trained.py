@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from letterloom import accounting
 from letterloom.generation.defaults import MAX_NEW_TOKENS, TEMPERATURE
+from letterloom.memory import require_memory
 from letterloom.texts import Split, Texts, Unknown, own_split, text_for
 
 if TYPE_CHECKING:
@@ -261,17 +262,17 @@ class Model:
         return Codec(arrays, config, self.checkpoint.tokenizer, lambda: replace(self, device="cpu").network)
 
     def verify(self) -> "Comparison":
-        """Hold the model against the NumPy reference, in float64, on characters drawn by a fixed seed.
+        """Hold the model, and the engine that draws text, against the NumPy reference, which reads the file by itself.
 
         Raises:
             NonFiniteError: a weight is NaN or infinite.
         """
-        import numpy as np
+        from letterloom.evaluation.verification import random_ids, verify_against_reference
+        from letterloom.generation.engine import logits_on_the_way
 
-        from letterloom.evaluation.verification import MAX_CHARACTERS, verify_against_reference
-
-        ids = np.random.default_rng(0).integers(self.checkpoint.tokenizer.vocab_size, size=MAX_CHARACTERS)
-        return verify_against_reference(self.network, self.checkpoint.config.model, ids)
+        ids = random_ids(self.checkpoint.tokenizer.vocab_size)
+        stored, engine_logits = self.checkpoint.stored(), partial(logits_on_the_way, self.engine)
+        return verify_against_reference(self.network, self.checkpoint.config.model, ids, stored, engine_logits)
 
 
 def load(path: str | Path, device: str = "auto") -> Model:
@@ -287,10 +288,10 @@ def load(path: str | Path, device: str = "auto") -> Model:
         ResourceError: the device is not here, or the model does not fit the memory.
     """
     from letterloom.runs.checkpoint import load_checkpoint
-    from letterloom.runs.directory import find_run
+    from letterloom.runs.finding import find_run
 
     checkpoint = load_checkpoint(find_run(path))
-    accounting.require_memory(checkpoint.config.model, checkpoint.tokenizer.vocab_size)
+    require_memory(checkpoint.config.model, checkpoint.tokenizer.vocab_size)
     if device not in ("auto", "cpu"):  # only torch knows what else there is
         from letterloom.training.hardware import resolve_device
 

@@ -1,5 +1,6 @@
 """`evaluate`, `verify`, `report`, and the two lists."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -108,6 +109,7 @@ class TestVerify:
         assert [item["problem"] for item in value["checkpoints"]] == [None] * len(value["checkpoints"])
         assert value["reference"]["agrees"] is True
         assert value["reference"]["difference"] < 1e-9
+        assert 0 < value["reference"]["engine_difference"] < 1e-4  # float32
         assert "agrees" in call("verify", tiny_run).out
 
     @pytest.mark.parametrize("options", [[], ["--json"]])
@@ -123,14 +125,33 @@ class TestVerify:
         assert "model.safetensors is damaged" in result.err
         assert "agrees" in result.out
 
-    def test_a_model_that_differs_from_the_reference_fails(
-        self, call: Any, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(
+        ("differences", "at_fault", "told", "largest"),
+        [
+            ({"cached_difference": 1e-5}, "reference", "the model of", "1.0e-05"),
+            ({"engine_difference": 2e-4}, "engine", "the engine that draws text of", "2.0e-04"),
+        ],
+    )
+    def test_what_differs_from_the_reference_is_told(
+        self,
+        call: Any,
+        tiny_run: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        differences: dict[str, Any],
+        at_fault: str,
+        told: str,
+        largest: str,
     ) -> None:
-        monkeypatch.setattr(api.Model, "verify", lambda _: Comparison(1e-16, 1e-5, 256, 16))
+        sound = Comparison(1e-16, 1e-16, 256, 16, 1e-7)
+        monkeypatch.setattr(api.Model, "verify", lambda _: dataclasses.replace(sound, **differences))
         result = call("verify", tiny_run)
         assert result.exit_code == 4
-        assert "DISAGREES" in result.out
-        assert "1.0e-05" in result.out
+        (line,) = (line for line in result.out.splitlines() if "DISAGREES" in line)
+        assert line.startswith(at_fault)
+        assert largest in line
+        assert told in result.err
+        value = json.loads(call("verify", tiny_run, "--json").out)["reference"]
+        assert (value["agrees"], value["engine_difference"]) == (False, differences.get("engine_difference", 1e-7))
 
     def test_a_damaged_checkpoint_by_itself(self, call: Any, run_copy: Path) -> None:
         last = (run_copy / "checkpoints" / "last").resolve()

@@ -1,16 +1,22 @@
 """Verification finds agreement where there is some, and the mistakes it is there for."""
 
+import operator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from letterloom.config import ModelConfig
 from letterloom.errors import CorpusError, NonFiniteError
 from letterloom.evaluation.verification import MAX_CHARACTERS, Comparison, verify_against_reference
 from letterloom.model import cache, transformer
 from letterloom.model.transformer import Transformer
+from letterloom.runs import quantized
+from letterloom.runs.quantized import choose, quantize, read_quantized, widened
+from letterloom.runs.tensors import load_parameters
 
 VOCAB_SIZE = 11
 IDS = np.random.default_rng(0).integers(0, VOCAB_SIZE, size=600).astype(np.uint8)
@@ -94,9 +100,71 @@ def test_a_mistake_of_the_cache_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not comparison.agrees
 
 
+def stored_as(model: Transformer, bits: int) -> dict[str, NDArray[Any]]:
+    """The arrays of a quantized file."""
+    return quantize({name: p.detach().numpy() for name, p in model.named_parameters()}, choose(bits, None))
+
+
+def read_back(model: Transformer, stored: dict[str, NDArray[Any]]) -> None:
+    parameters = widened(read_quantized(stored, model.config, Path("model.safetensors")))
+    load_parameters(model, {n: torch.from_numpy(p) for n, p in parameters.items()}, Path("model.safetensors"))
+
+
+@pytest.mark.parametrize("bits", [8, 4, 16])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_quantized_model_agrees_with_its_file(name: str, bits: int) -> None:
+    model, config = build(name, d_model=36)  # groups of 32 and 4; of the hidden layer's 144, four and 16
+    before = verify_against_reference(model, config, IDS, stored_as(model, bits))
+    assert before.difference > 1e-4  # as it was
+    stored = stored_as(model, bits)
+    read_back(model, stored)
+    assert verify_against_reference(model, config, IDS, stored).difference < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("bits", "name", "wrong"),
+    [
+        (8, "QuantizedMatrix.widened", lambda right: lambda self: 3 * right(self)[::-1].copy()),
+        (8, "QuantizedMatrix.widened", lambda right: lambda self: np.roll(right(self), 1, axis=1)),
+        (4, "unpack", lambda right: lambda packed, width: right(packed, width).clip(0)),
+        (4, "unpack", lambda right: lambda packed, width: right(packed << 4 | packed >> 4, width)),
+    ],
+)
+def test_a_wrong_reading_of_narrow_weights_is_found(
+    monkeypatch: pytest.MonkeyPatch, bits: int, name: str, wrong: Any
+) -> None:
+    model, config = build("rotary")
+    stored = stored_as(model, bits)
+    right = operator.attrgetter(name)(quantized)
+    monkeypatch.setattr(f"letterloom.runs.quantized.{name}", wrong(right))
+    read_back(model, stored)
+    assert verify_against_reference(model, config, IDS).agrees  # with itself
+    assert not verify_against_reference(model, config, IDS, stored).agrees
+
+
+def test_an_engine_may_be_off_by_the_rounding_of_float32_and_no_more() -> None:
+    model, config = build("learned")
+
+    def off_by(error: float) -> Comparison:
+        def logits(texts: NDArray[np.int64]) -> NDArray[np.floating]:
+            with torch.no_grad():
+                sound = model.eval()(torch.from_numpy(texts))[:, -3:].numpy()
+            moved: NDArray[np.floating] = sound + error * np.abs(sound).max()
+            return moved
+
+        return verify_against_reference(model, config, IDS, engine_logits=logits)
+
+    assert off_by(0.0).agrees
+    assert off_by(3e-5).agrees
+    comparison = off_by(3e-3)
+    assert (comparison.model_agrees, comparison.engine_agrees, comparison.agrees) == (True, False, False)
+
+
 def test_nan_never_agrees() -> None:
-    for differences in [(float("nan"), 0.0), (0.0, float("nan"))]:
-        assert not Comparison(*differences, characters=1, context=1).agrees
+    nan = float("nan")
+    for differences in [(nan, 0.0, 0.0), (0.0, nan, 0.0), (0.0, 0.0, nan)]:
+        difference, cached, engine = differences
+        assert not Comparison(difference, cached, characters=1, context=1, engine_difference=engine).agrees
 
 
 def test_an_empty_text_is_refused() -> None:

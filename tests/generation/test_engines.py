@@ -18,11 +18,13 @@ from letterloom.errors import NonFiniteError
 from letterloom.generation.compiled.engine import CompiledEngine
 from letterloom.generation.compiled.weights import parameter_shapes
 from letterloom.generation.eager import EagerEngine
+from letterloom.generation.engine import logits_on_the_way
 from letterloom.generation.sampler import Sampler, uniforms
 from letterloom.model.transformer import Transformer
 from letterloom.model.window import window_start
 from letterloom.reference.model import forward
 from letterloom.reference.options import Options
+from letterloom.reference.weights import read_weights
 from letterloom.runs.quantized import QuantizedMatrix, choose, quantize, read_quantized, widened
 
 VOCAB = 19
@@ -66,19 +68,28 @@ def compiled(model: Transformer, threads: int = 1) -> CompiledEngine:
     return CompiledEngine(parameters, model.config, model.vocab_size, threads)
 
 
-def quantized(model: Transformer, bits: int) -> dict[str, Any]:
+def narrowed(model: Transformer, bits: int) -> dict[str, NDArray[Any]]:
+    """The arrays of a quantized file."""
     parameters = {name: parameter.detach().numpy() for name, parameter in model.named_parameters()}
-    return read_quantized(quantize(parameters, choose(bits, None)), model.config, Path("model.safetensors"))
+    return quantize(parameters, choose(bits, None))
+
+
+def quantized(model: Transformer, bits: int) -> dict[str, Any]:
+    return read_quantized(narrowed(model, bits), model.config, Path("model.safetensors"))
 
 
 def numbers(n: int, *samples: int) -> NDArray[np.float64]:
     return np.array([list(islice(uniforms(1, sample), n)) for sample in samples]).T
 
 
+def options_of(config: ModelConfig) -> Options:
+    shared = {field.name: getattr(config, field.name) for field in fields(Options) if field.name != "vocab_size"}
+    return Options(vocab_size=VOCAB, **shared)
+
+
 def reference_logits(model: Transformer, ids: NDArray[np.int64]) -> NDArray[np.float64]:
-    shared = {field.name: getattr(model.config, field.name) for field in fields(Options) if field.name != "vocab_size"}
     weights = {name: weight.detach().double().numpy() for name, weight in model.named_parameters()}
-    logits: NDArray[np.float64] = forward(weights, ids[None], Options(vocab_size=VOCAB, **shared))
+    logits: NDArray[np.float64] = forward(weights, ids[None], options_of(model.config))
     return np.asarray(logits[0, -1])
 
 
@@ -104,6 +115,22 @@ def test_logits_on_the_way_are_those_of_the_reference(config: ModelConfig, lengt
         expected = reference_logits(model, text[window_start(len(text), config.context_length) :])
         scale = max(1.0, float(np.abs(expected).max()))
         np.testing.assert_allclose(streams.logits()[0], expected, rtol=0, atol=1e-4 * scale)
+
+
+@given(config=configs, seed=st.integers(0, 100))
+@settings(max_examples=20)
+def test_logits_of_given_texts_are_those_of_the_reference(config: ModelConfig, seed: int) -> None:
+    model = random_model(config, seed)
+    length = 1 + seed % config.context_length
+    texts = np.random.default_rng(seed).integers(VOCAB, size=(2, length))
+    for engine in (compiled(model), EagerEngine(model)):
+        found = logits_on_the_way(engine, texts)
+        assert found.shape == (2, length // 2 + 1, VOCAB)
+        for i in range(found.shape[1]):
+            for text, logits in zip(texts, found, strict=True):
+                expected = reference_logits(model, text[: length - length // 2 + i])
+                scale = max(1.0, float(np.abs(expected).max()))
+                np.testing.assert_allclose(logits[i], expected, rtol=0, atol=1e-4 * scale)
 
 
 @given(config=configs, seed=st.integers(0, 100))
@@ -177,13 +204,10 @@ def test_quantized_weights_give_what_they_mean(config: ModelConfig, bits: int, s
 @given(config=configs, bits=st.sampled_from([8, 4]), seed=st.integers(0, 100))
 @settings(max_examples=20)
 def test_logits_of_quantized_weights_are_those_of_the_reference(config: ModelConfig, bits: int, seed: int) -> None:
-    model = random_model(config, seed)
-    parameters = quantized(model, bits)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(torch.from_numpy(widened(parameters)[name]))
+    stored = narrowed(random_model(config, seed), bits)
     ids = np.random.default_rng(seed).integers(VOCAB, size=1 + seed % config.context_length)
-    expected = reference_logits(model, ids)
+    expected = forward(read_weights(stored, options_of(config)), ids[None], options_of(config))[0, -1]
+    parameters = read_quantized(stored, config, Path("model.safetensors"))
     found = CompiledEngine(parameters, config, VOCAB).begin(ids).logits()[0]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * max(1.0, float(np.abs(expected).max())))
 

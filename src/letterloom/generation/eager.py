@@ -57,6 +57,10 @@ class EagerStreams:
             self._append(chosen)
         return new_ids
 
+    def append(self, token: int) -> None:
+        """Go on with a given id; see `generation.engine`."""
+        self._append(np.full(len(self._ids), token))
+
     def logits(self) -> NDArray[np.float64]:
         """Logits (S, V) of the id that comes next."""
         if self._logits is None:

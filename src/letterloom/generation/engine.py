@@ -19,6 +19,9 @@ class Streams(Protocol):
             NonFiniteError: a logit is NaN or infinite.
         """
 
+    def append(self, token: int) -> None:
+        """Go on with a given id, the same in every text; there has to be room for it in the context."""
+
     def logits(self) -> NDArray[np.floating]:
         """Logits (S, V) of the id that comes next."""
 
@@ -36,3 +39,21 @@ class Engine(Protocol):
 
     def begin(self, ids: NDArray[np.int64], streams: int = 1) -> Streams:
         """That many texts, all of which begin with `ids`, at least one; of a long beginning the window is read."""
+
+
+def logits_on_the_way(engine: Engine, texts: NDArray[np.int64]) -> NDArray[np.floating]:
+    """Texts (B, T), T at most the context -> logits (B, n, V) after the last n ids of each, n about half of T.
+
+    As text is drawn: what comes before is read at once, like a prompt, and the rest id by id.
+    """
+    return np.stack([_logits_on_the_way(engine, text) for text in texts])
+
+
+def _logits_on_the_way(engine: Engine, text: NDArray[np.int64]) -> NDArray[np.floating]:
+    prompt, rest = np.split(text, [(len(text) + 1) // 2])
+    streams = engine.begin(prompt)
+    logits = [streams.logits()]  # (1, V) each
+    for token in rest:
+        streams.append(int(token))
+        logits.append(streams.logits())
+    return np.concatenate(logits)

@@ -16,7 +16,8 @@ from safetensors import SafetensorError
 from letterloom import storage
 from letterloom.config import RunConfig, build_config, to_toml
 from letterloom.errors import ConfigError, DataMismatchError, LetterloomError, RunError
-from letterloom.runs.directory import RunDirectory, is_checkpoint, is_run
+from letterloom.runs.directory import RunDirectory
+from letterloom.runs.finding import is_checkpoint, is_run
 from letterloom.runs.quantized import Parameter, Quantization, quantize, read_quantized, widened
 from letterloom.text.tokenizers import Tokenizer, tokenizer_from_json
 
@@ -50,14 +51,22 @@ class Checkpoint:
         how = self.manifest.get("quantized")
         return None if how is None else Quantization(**how)
 
+    def stored(self) -> dict[str, NDArray[Any]]:
+        """The arrays of the model's file by their names there, without torch; see `runs.quantized`.
+
+        Raises:
+            DataMismatchError: the file is damaged.
+        """
+        with self.reading("model") as data:
+            return safetensors.numpy.load(data)
+
     def parameters(self) -> dict[str, Parameter]:
         """The model's parameters by name as they are stored, without torch: quantized matrices, arrays of floats.
 
         Raises:
             DataMismatchError: the file is damaged.
         """
-        with self.reading("model") as data:
-            stored = safetensors.numpy.load(data)
+        stored = self.stored()
         if self.quantization is None:
             return dict(stored)
         return read_quantized(stored, self.config.model, self.path / "model.safetensors")
@@ -78,8 +87,8 @@ class Checkpoint:
         """
         if self.quantization:
             raise RunError(
-                f"{self.path} is quantized ({self.quantization.bits} bits) and cannot be trained on; resume the run it "
-                "was made from, and quantize that again"
+                f"{self.path} is quantized ({self.quantization.bits} bits) and cannot be trained on; resume or "
+                "finetune the run it was made from, and quantize that again"
             )
 
     def tensors(self, name: str) -> "dict[str, Tensor]":
