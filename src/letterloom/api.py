@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from letterloom.config import build_config, read_toml
+from letterloom.config import build_config, merge_layers, read_toml
 from letterloom.errors import ConfigError, RunError
 from letterloom.recipes import read_recipe
 from letterloom.texts import Split, Texts, corpus_names
@@ -136,15 +136,10 @@ def train(
     if open_to_plan:
         layers.append({"model": first_shape(_section(settings, "model"))})
     if config is not None:
+        if (Path(config).parent / "finetuning.json").exists():
+            raise ConfigError(f"{config} is of a finetuned run; `letterloom finetune RUN --config {config}` repeats it")
         layers.append(read_toml(Path(config)))
-    if any(_section(settings, "training").get(limit) not in (None, "none") for limit in _LIMITS):
-        layers.append({"training": dict.fromkeys(_LIMITS)})
-    layers.append(settings)
-    if corpus is not None:
-        if "corpus" in _section(settings, "text"):
-            raise ConfigError("the text is given twice, as CORPUS and as text.corpus; keep one of them")
-        layers.append({"text": {"corpus": corpus_names(corpus)}})
-    run_config = build_config(*layers)
+    run_config = build_config(*layers, *_given(settings, corpus))
     minutes = run_config.training.max_minutes if open_to_plan else None
     name = Path(str(config or recipe)).stem if minutes is None else f"{minutes:g}min"
     path = Path(out) if out is not None else _default_path(run_config.text.corpus, name)
@@ -163,7 +158,7 @@ def resume(run: str | Path) -> Run:
     """
     from letterloom.adaptation.finetuning import complete
     from letterloom.runs.checkpoint import load_checkpoint
-    from letterloom.runs.directory import find_run, is_checkpoint
+    from letterloom.runs.finding import find_run, is_checkpoint
     from letterloom.training import loop
     from letterloom.training.launch import rank_of_environment
 
@@ -177,8 +172,9 @@ def resume(run: str | Path) -> Run:
 
 def finetune(
     run: str | Path,
-    corpus: Texts,
+    corpus: Texts | None = None,
     out: str | Path | None = None,
+    config: str | Path | None = None,
     *,
     characters: "Characters" = "grow",
     positions: "Positions" = "interpolate",
@@ -189,8 +185,9 @@ def finetune(
 
     Args:
         run: What to begin from: a run, a checkpoint, or `latest`; it is only read.
-        corpus: Names, files or folders.
+        corpus: Names, files or folders; None: what the settings say.
         out: The new run directory; by default `runs/CORPUS-from-RUN-TIME`.
+        config: A TOML file, such as the run.toml of a finetuned run, which is then repeated; `settings` go over it.
         characters: "grow" adds those that the model lacks, "refuse" lets none be new, "text" keeps exactly the text's.
         positions: Whether learned positions may be interpolated for a longer context, or this is refused.
         replay: Share of the training ids that is the old text, so that less of it is forgotten.
@@ -200,16 +197,19 @@ def finetune(
         What `letterloom.adaptation.finetuning.finetune` raises.
     """
     began = time.perf_counter()
-    if "corpus" in _section(settings, "text"):
-        raise ConfigError("the text is given twice, as CORPUS and as text.corpus; keep one of them")
-    names = corpus_names(corpus)
+    layers = [] if config is None else [read_toml(Path(config))]
+    given = merge_layers(*layers, *_given(settings, corpus))
+    names = corpus_names(_section(given, "text").get("corpus") or ())
+
+    from letterloom.runs.finding import find_run
+
+    found = find_run(run)
 
     from letterloom.adaptation import finetuning
-    from letterloom.runs.directory import find_run
 
-    path = Path(out) if out is not None else _default_path(names, f"from-{find_run(run).resolve().name}")
+    path = Path(out) if out is not None else _default_path(names, f"from-{found.resolve().name}")
     adaptation = finetuning.Adaptation(characters, positions, replay)
-    return Run(finetuning.finetune(run, names, path, settings, adaptation, began).path)
+    return Run(finetuning.finetune(found, names, path, given, adaptation, began).path)
 
 
 def open_run(path: str | Path) -> Run:
@@ -218,7 +218,7 @@ def open_run(path: str | Path) -> Run:
     Raises:
         RunError: there is none, or it is a checkpoint.
     """
-    from letterloom.runs.directory import find_run, is_run
+    from letterloom.runs.finding import find_run, is_run
 
     found = find_run(path)
     if not is_run(found):
@@ -271,6 +271,18 @@ def compare(
     }
     ours, theirs = (tuple(scored[run] for run in side) for side in sides)
     return Difference(ours, theirs, protocol)
+
+
+def _given(settings: Mapping[str, Any], corpus: Texts | None) -> list[Mapping[str, Any]]:
+    """What a user sets, as layers: its limits take the place of those below."""
+    layers = [settings]
+    if any(_section(settings, "training").get(limit) not in (None, "none") for limit in _LIMITS):
+        layers.insert(0, {"training": dict.fromkeys(_LIMITS)})
+    if corpus is not None:
+        if "corpus" in _section(settings, "text"):
+            raise ConfigError("the text is given twice, as CORPUS and as text.corpus; keep one of them")
+        layers.append({"text": {"corpus": corpus_names(corpus)}})
+    return layers
 
 
 def _section(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:

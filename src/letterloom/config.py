@@ -192,11 +192,7 @@ class TrainingConfig(Section):
         None, ge=1, le=10**6, description="Finetuning: train factors of this rank beside the blocks' matrices (LoRA)."
     )
     weight_bits: int | None = Field(
-        None,
-        ge=4,
-        le=8,
-        multiple_of=4,
-        description="Train through rounding to 8 or 4 bits, so that quantizing to as many costs nothing more.",
+        None, ge=4, le=8, multiple_of=4, description="Train through rounding to 8 or 4 bits; quantizing is free then."
     )
     precision: Literal["auto", "mixed", "fp32", "bf16", "fp16"] = Field(
         "auto",
@@ -262,18 +258,21 @@ class RunConfig(Section):
 def build_config(*layers: Mapping[str, Any]) -> RunConfig:
     """Merge nested dicts, later ones winning, and validate the result.
 
-    A layer's value of None clears what an earlier layer set.
-
     Raises:
         ConfigError: a key is unknown (the nearest known one is named) or a value is out of range.
     """
+    return validate(RunConfig, merge_layers(*layers))
+
+
+def merge_layers(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by section, later layers winning; a value of None clears what an earlier layer set."""
     merged: dict[str, Any] = {}
     for layer in layers:
         for section, values in layer.items():
             below = merged.setdefault(section, {})
             if isinstance(below, Mapping):  # what is no section stays in place, to be refused
                 merged[section] = {**below, **values} if isinstance(values, Mapping) else values
-    return validate(RunConfig, merged)
+    return merged
 
 
 def read_toml(path: Path) -> dict[str, Any]:

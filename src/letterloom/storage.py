@@ -295,6 +295,6 @@ def _disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             folder = next(parent for parent in path.absolute().parents if parent.exists())
-            told = f"no space left to write {path} ({shutil.disk_usage(folder).free:,} bytes free); free some"
-            raise DiskFullError(f"{told} and start again, what was saved before is intact") from None
+            told = f"no space left to write {path} ({error.strerror}; {shutil.disk_usage(folder).free:,} bytes free)"
+            raise DiskFullError(f"{told}; make some and start again, what was saved before is intact") from None
         raise RunError(f"cannot write {path}: {error.strerror or error}; check the path and its permissions") from None

@@ -26,7 +26,7 @@ def corpus_names(corpus: Texts) -> tuple[str, ...]:
     """
     found = (str(corpus),) if isinstance(corpus, (str, Path)) else tuple(map(str, corpus))
     if not found:
-        raise ConfigError("text.corpus = (): should name at least one text")
+        raise ConfigError("no text is given (text.corpus); name at least one text")
     return found
 
 
@@ -81,6 +81,6 @@ def own_split(checkpoint: "Checkpoint", name: Split) -> "tuple[Ids, float | None
 
 def own_run(checkpoint: "Checkpoint") -> "RunDirectory | None":
     """The run that a checkpoint lies in, unless it was copied out of it."""
-    from letterloom.runs.directory import run_around
+    from letterloom.runs.finding import run_around
 
     return run_around(checkpoint.path)

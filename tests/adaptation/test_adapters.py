@@ -12,6 +12,7 @@ import pytest
 
 import letterloom
 from letterloom import api
+from letterloom.adaptation.adapters import merge
 from letterloom.errors import Interrupted
 from letterloom.runs.checkpoint import load_checkpoint, read_checkpoint
 from letterloom.runs.directory import RunDirectory
@@ -78,7 +79,7 @@ def test_a_damaged_adapter_and_a_place_that_is_taken_are_refused(
     (copy / "adapter.safetensors").write_bytes(b"no")
     assert "is damaged" in call("merge", tiny_run, copy, "--out", tmp_path / "merged").error
     result = call("merge", tiny_run, tmp_path / "nothing", "--out", tmp_path / "merged")
-    assert (result.exit_code, (tmp_path / "merged").exists()) == (4, False)
+    assert (result.exit_code, (tmp_path / "merged").exists()) == (2, False)
 
 
 def test_a_stopped_run_goes_on_as_if_it_never_had(
@@ -104,6 +105,52 @@ def test_a_stopped_run_goes_on_as_if_it_never_had(
     assert (ours.path / "adapter" / "MANIFEST.json").exists()
 
 
+def test_an_adapter_is_of_the_best_weights(tiny_run: Path, greek_text: Path, tmp_path: Path) -> None:
+    training = TRAINING | {"lora_rank": 2, "eval_interval": 2}
+    run = api.finetune(tiny_run, greek_text, tmp_path / "run", training=training, optimizer={"learning_rate": 20.0})
+    assert load_checkpoint(run.path).step < RunDirectory(run.path).metrics()[-1]["step"]  # it became worse
+    assert_alike(merge(tiny_run, run.path / "adapter", tmp_path / "merged"), run.path)
+
+
+@pytest.mark.parametrize("damaged", ["adapter/adapter.safetensors", "base/model.safetensors"])
+def test_verify_finds_damage_beside_the_checkpoints(
+    adapted: api.Run, tmp_path: Path, call: Callable[..., Any], damaged: str
+) -> None:
+    run = shutil.copytree(adapted.path, tmp_path / "run", symlinks=True)
+    assert call("verify", run).exit_code == 0
+    data = bytearray((run / damaged).read_bytes())
+    data[-1] ^= 1
+    (run / damaged).write_bytes(data)
+    result = call("verify", run)
+    assert result.exit_code == 4
+    assert damaged in result.err
+
+
+def test_a_merged_model_is_known_to_be_finetuned(
+    adapted: api.Run, tiny_run: Path, greek_text: Path, tmp_path: Path
+) -> None:
+    merged = merge(tiny_run, adapted.path / "adapter", tmp_path / "merged")
+    again = api.finetune(merged, greek_text, tmp_path / "again", training=TRAINING | {"max_steps": 1})
+    assert RunDirectory(again.path).config().optimizer.learning_rate == 0.0005
+
+
+def test_a_longer_context_of_learned_positions_needs_more_than_factors(
+    tiny_run: Path, greek_text: Path, tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    longer = ("--model.context-length", 24, "--lora", 2)
+    result = call("finetune", tiny_run, greek_text, "--out", tmp_path / "run", *longer, *SETTINGS)
+    assert "a longer context has to learn its positions" in result.error
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_no_adapter_is_told(adapted: api.Run, tiny_run: Path, tmp_path: Path, call: Callable[..., Any]) -> None:
+    place = ("--out", tmp_path / "merged")
+    assert f"its adapter is {adapted.path}/adapter" in call("merge", tiny_run, adapted.path, *place).error
+    assert "was finetuned without --lora" in call("merge", tiny_run, tiny_run, *place).error
+    assert "is no adapter" in call("merge", tiny_run, tmp_path, *place).error
+    assert f"letterloom merge RUN {adapted.path}/adapter" in call("generate", adapted.path / "adapter").error
+
+
 @pytest.mark.parametrize("rank", ["17", "0", "x"])
 def test_a_rank_that_no_matrix_has_is_refused_before_anything_is_written(
     tiny_run: Path, greek_text: Path, tmp_path: Path, call: Callable[..., Any], rank: str
@@ -111,16 +158,3 @@ def test_a_rank_that_no_matrix_has_is_refused_before_anything_is_written(
     result = call("finetune", tiny_run, greek_text, "--out", tmp_path / "run", "--lora", rank, *SETTINGS)
     assert "training.lora_rank" in result.error
     assert not (tmp_path / "run").exists()
-
-
-def test_a_run_with_averages_and_muon_is_adapted_by_adamw_alone(
-    tiny_run: Path, greek_text: Path, tmp_path: Path
-) -> None:
-    from letterloom.adaptation.settings import first_layer
-    from letterloom.config import build_config
-
-    values = load_checkpoint(tiny_run).config.model_dump()
-    values["optimizer"]["name"], values["training"]["ema_decay"] = "muon", 0.9
-    layer = first_layer(build_config(values), False, (str(greek_text),), 0.0, {"training": {"lora_rank": "2"}})
-    adapted = build_config(layer, {"training": {"lora_rank": 2}})
-    assert (adapted.optimizer.name, adapted.training.ema_decay) == ("adamw", None)

@@ -12,9 +12,12 @@ import torch
 
 import letterloom
 from letterloom import api
+from letterloom.adaptation import finetuning
+from letterloom.adaptation.forgetting import scored
 from letterloom.errors import (
     ConfigError,
     CorpusError,
+    DataMismatchError,
     Interrupted,
     LetterloomError,
     RunError,
@@ -216,6 +219,87 @@ def test_where_the_old_text_is_gone_its_loss_is_left_out_and_that_is_told(
         finetune(outside, greek_text, tmp_path / "replaying", replay=0.2)
 
 
+def test_an_old_text_that_changed_is_told_and_one_that_is_back_is_measured(
+    tiny_text: Path, greek_text: Path, tmp_path: Path
+) -> None:
+    old = Path(shutil.copy(tiny_text, tmp_path / "old.txt"))
+    shape = {"context_length": 8, "d_model": 8, "n_layers": 1, "n_heads": 1}
+    base = api.train(old, "nanogpt-cpu", tmp_path / "base", model=shape, training=TRAINING | {"max_steps": 2})
+    run = finetune(base.path, greek_text, tmp_path / "run", training={"max_steps": 2})
+    measured = record(run.finetuning)["old"]
+    old.write_text(tiny_text.read_text(encoding="utf-8") + "more", encoding="utf-8")
+    told = record(letterloom.resume(run.path).finetuning)["old"]
+    assert "is not the one this run was trained on" in told["skipped"]
+    assert "after" not in told
+    with pytest.raises(DataMismatchError, match="is not the one this run was trained on"):
+        finetune(base.path, greek_text, tmp_path / "replaying", replay=0.2)
+    shutil.copy(tiny_text, old)
+    again = record(letterloom.resume(run.path).finetuning)["old"]
+    assert again["after"]["nats_per_character"] == measured["after"]["nats_per_character"]
+    assert "skipped" not in again
+
+
+def test_minutes_leave_time_for_the_old_text(
+    tiny_run: Path, greek_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: list[float] = []
+    monkeypatch.setattr("letterloom.training.loop.train", lambda *given: began.append(given[3]))
+    monkeypatch.setattr(finetuning, "complete", lambda run: None)
+    monkeypatch.setattr(finetuning, "scored", lambda *given: scored(*given) | {"seconds": 30.0})
+    config = {"training": TRAINING}
+    finetuning.finetune(tiny_run, (str(greek_text),), tmp_path / "run", config, began=1000.0)
+    assert began == [970.0]
+
+
+def test_other_contexts_are_not_paired(tiny_run: Path, greek_text: Path, tmp_path: Path) -> None:
+    longer = finetune(tiny_run, greek_text, tmp_path / "run", model={"context_length": 24}, training={"max_steps": 2})
+    assert record(longer.finetuning)["old"]["difference"]["interval"] is None
+
+
+def test_only_what_was_trained_on_is_replayed(tiny_text: Path, greek_text: Path, tmp_path: Path) -> None:
+    shape = {"context_length": 8, "d_model": 8, "n_layers": 1, "n_heads": 1}
+    training, half = TRAINING | {"max_steps": 2}, {"train_share": 0.5}
+    base = api.train(tiny_text, "nanogpt-cpu", tmp_path / "base", model=shape, training=training, text=half)
+    with pytest.raises(ConfigError, match=r"only the share text.train_share 0.5 was trained on"):
+        finetune(base.path, greek_text, tmp_path / "run", replay=0.2)
+
+
+def test_its_settings_repeat_it(greek_run: api.Run, tiny_run: Path, tmp_path: Path) -> None:
+    command = (greek_run.path / "report.md").read_text(encoding="utf-8")
+    assert f"letterloom finetune {load_checkpoint(tiny_run).path} --config {greek_run.path}/run.toml" in command
+    again = api.finetune(tiny_run, out=tmp_path / "again", config=greek_run.path / "run.toml")
+    losses = [[event.get("loss") for event in RunDirectory(run.path).metrics()] for run in (greek_run, again)]
+    assert losses[0] == losses[1]
+    shorter = api.finetune(tiny_run, out=tmp_path / "short", config=again.path / "run.toml", training={"max_steps": 2})
+    assert RunDirectory(shorter.path).config().training.max_steps == 2
+    with pytest.raises(ConfigError, match=r"is of a finetuned run; `letterloom finetune RUN --config"):
+        api.train(config=greek_run.path / "run.toml", out=tmp_path / "scratch")
+
+
+def test_what_another_finetuning_left_when_it_was_killed_is_cleared_away(
+    greek_run: api.Run, tiny_text: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(greek_run.path / "finetuning.json", run)
+    shutil.copytree(load_checkpoint(greek_run.path).path, run / "base")
+    shape = {"context_length": 8, "d_model": 8, "n_layers": 1, "n_heads": 1}
+    trained = api.train(tiny_text, "nanogpt-cpu", run, model=shape, training=TRAINING | {"max_steps": 2})
+    assert trained.finetuning is None
+    assert not (run / "base").exists()
+
+
+def test_a_run_that_has_not_saved_its_beginning_is_to_be_removed(
+    greek_run: api.Run, tiny_run: Path, greek_text: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(greek_run.path, tmp_path / "run", symlinks=True)
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(RunError, match="remove it, and finetune again"):
+        letterloom.resume(run)
+    with pytest.raises(RunError, match="remove it, and finetune again"):
+        finetune(tiny_run, greek_text, run)
+
+
 @pytest.fixture
 def strange(tmp_path: Path) -> Path:
     path = tmp_path / "strange.txt"
@@ -242,6 +326,7 @@ def test_a_text_without_a_known_character_is_told_of(
         ({"text": {"train_fraction": 0.95}, "replay": 0.1}, ConfigError, "was split by 0.9"),
         ({"replay": -0.1}, ConfigError, "replay_share = -0.1"),
         ({"replay": 0.95}, ConfigError, "replay_share = 0.95"),
+        ({"replay": 1e-9}, CorpusError, "replays none"),
         ({"optimiser": {"name": "sgd"}}, ConfigError, "optimizer"),
     ],
 )

@@ -1,5 +1,6 @@
 import logging
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from letterloom.adaptation import quantization
 from letterloom.adaptation.quantization import quantize
 from letterloom.errors import ConfigError, DataMismatchError, DiskFullError, NonFiniteError, RunError
 from letterloom.runs.checkpoint import load_checkpoint, read_checkpoint
-from letterloom.runs.directory import RunDirectory, find_run
+from letterloom.runs.directory import RunDirectory
+from letterloom.runs.finding import find_run
 from letterloom.runs.quantized import quantize_matrix
 
 WAYS = [(8, "search"), (8, "round"), (4, "search"), (4, "round"), (16, "bf16")]
@@ -159,9 +161,22 @@ class TestRefusals:
         with pytest.raises(RunError, match=r"int8 is quantized already \(8 bits\); quantize the run it was made from"):
             quantize(out, bits=bits)
 
+    def test_what_was_stopped_before_its_cost_is_known_is_not_left_behind(
+        self, run_copy: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = contents(run_copy)
+
+        def stopped(*_: Any) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr(quantization, "_speeds", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            quantize(run_copy)
+        assert contents(run_copy) == before
+
     def test_training_on(self, run_copy: Path) -> None:
         checkpoint = read_checkpoint(Path(quantize(run_copy, bits=4)["out"]))
-        told = r"is quantized \(4 bits\) and cannot be trained on; resume the run it was made from"
+        told = r"is quantized \(4 bits\) and cannot be trained on; resume or finetune the run it was made from"
         with pytest.raises(RunError, match=told):
             api.resume(checkpoint.path)
         with pytest.raises(RunError, match=told):

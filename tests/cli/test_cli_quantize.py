@@ -69,7 +69,10 @@ def test_what_there_is_not(call: Any, run_copy: Path, arguments: list[str], told
 def test_what_a_quantized_checkpoint_is_not_for(call: Any, run_copy: Path) -> None:
     assert call("quantize", run_copy).exit_code == 0
     narrow = run_copy / "quantized" / "int8"
-    cases = {"quantize": "quantized already", "resume": "cannot be trained on; resume the run it was made from"}
+    cases = {
+        "quantize": "quantized already",
+        "resume": "cannot be trained on; resume or finetune the run it was made from",
+    }
     for command, told in cases.items():
         result = call(command, narrow)
         assert (result.exit_code, told in result.error) == (2, True)

@@ -21,6 +21,7 @@ COMMANDS = [
         "train",
         "resume",
         "finetune",
+        "merge",
         "generate",
         "repl",
         "evaluate",
@@ -197,11 +198,12 @@ def test_a_reader_that_leaves_ends_generation_cleanly(tiny_run: Path) -> None:
         assert error.read() == ""
 
 
-def test_an_interrupt_ends_generation_in_one_line(tiny_run: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_generation_in_one_line(tiny_run: Path, number: signal.Signals) -> None:
     writer = process("generate", str(tiny_run), "--prompt", "the loom", "-n", "1000000")
     assert writer.stdout is not None
     writer.stdout.read(20)
-    writer.send_signal(signal.SIGINT)
+    writer.send_signal(number)
     _, error = writer.communicate()
     assert (writer.returncode, error) == (130, "letterloom: error: interrupted\n")
 

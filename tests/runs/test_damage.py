@@ -14,7 +14,8 @@ import pytest
 from letterloom import storage
 from letterloom.errors import DataMismatchError, RunError
 from letterloom.runs.checkpoint import load_checkpoint, read_checkpoint
-from letterloom.runs.directory import RunDirectory, find_run
+from letterloom.runs.directory import RunDirectory
+from letterloom.runs.finding import find_run
 from letterloom.training.loop import resume
 
 FLIPS = 10_000

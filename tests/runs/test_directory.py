@@ -12,7 +12,8 @@ import pytest
 from letterloom import storage
 from letterloom.config import RunConfig
 from letterloom.errors import DataMismatchError, LockedError, RunError
-from letterloom.runs.directory import RunDirectory, find_run, is_run
+from letterloom.runs.directory import RunDirectory
+from letterloom.runs.finding import find_run, is_run
 from letterloom.text.tokenizers import CharacterTokenizer
 
 TOKENIZER = CharacterTokenizer("ab")

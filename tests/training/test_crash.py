@@ -19,7 +19,8 @@ import pytest
 
 from letterloom.config import RunConfig, build_config
 from letterloom.runs.checkpoint import read_checkpoint, remove_old_checkpoints, save_checkpoint
-from letterloom.runs.directory import RunDirectory, is_run
+from letterloom.runs.directory import RunDirectory
+from letterloom.runs.finding import is_run
 from letterloom.training import closing, loop
 
 TRIALS = 50

@@ -19,12 +19,13 @@ from letterloom import storage
 from letterloom.config import build_config
 from letterloom.errors import ConfigError, DataMismatchError, RunError
 from letterloom.runs.checkpoint import Checkpoint, load_checkpoint
-from letterloom.runs.directory import RunDirectory, find_run
+from letterloom.runs.directory import RunDirectory
+from letterloom.runs.finding import ADAPTER, find_run, is_adapter, is_run
 from letterloom.training.learner import RAW
 from letterloom.training.lowrank import FACTORS, SCALE
 
 Arrays = dict[str, NDArray[Any]]
-_TENSORS, _ABOUT, _COPIED = "adapter.safetensors", "adapter.json", ("run.toml", "tokenizer.json")
+_TENSORS, _COPIED = "adapter.safetensors", ("run.toml", "tokenizer.json")
 
 
 def write_adapter(run: RunDirectory) -> Path | None:
@@ -42,9 +43,9 @@ def write_adapter(run: RunDirectory) -> Path | None:
     learned = {name: array for name, array in trained.items() if name.endswith(FACTORS)}
     learned |= {name: array for name, array in checkpoint.arrays().items() if not name.startswith("blocks.")}
     belongs = {"rank": rank, "scale": SCALE, "step": checkpoint.step, "base": about["base"]}
-    with storage.new_folder(path := run.path / "adapter") as folder:
+    with storage.new_folder(path := run.adapter_folder) as folder:
         folder.write(_TENSORS, safetensors.numpy.save(learned))
-        folder.write(_ABOUT, json.dumps(belongs, indent=2) + "\n")
+        folder.write(ADAPTER, json.dumps(belongs, indent=2) + "\n")
         for name in _COPIED:
             folder.write(name, storage.read_verified(checkpoint.path, name, checkpoint.manifest))
     return path
@@ -65,6 +66,7 @@ def merge(base: str | Path, adapter: Path, out: Path) -> Path:
     checkpoint = load_checkpoint(find_run(base))
     if out.exists():
         raise RunError(f"{out} is there already; choose another --out, or remove it")
+    _require_adapter(adapter)
     manifest = storage.verify_folder(adapter)
     learned, about = _read(adapter, manifest)
     digest, expected = checkpoint.manifest["files"]["model.safetensors"]["sha256"], about["base"]["sha256"]
@@ -76,7 +78,7 @@ def merge(base: str | Path, adapter: Path, out: Path) -> Path:
     model = safetensors.numpy.save(merged(checkpoint, learned, about["scale"]))
     with storage.new_folder(out, step=about["step"]) as folder:
         folder.write("model.safetensors", model)
-        folder.write("state.json", "{}\n")
+        folder.write("state.json", json.dumps({"position": {"finetuned": True}}) + "\n")
         for name in _COPIED:
             folder.write(name, storage.read_verified(adapter, name, manifest))
     return out
@@ -91,11 +93,22 @@ def merged(base: Checkpoint, learned: Arrays, scale: float) -> Arrays:
     return arrays | {name: array for name, array in learned.items() if not name.endswith(FACTORS)}
 
 
+def _require_adapter(path: Path) -> None:
+    """Tell what else lies there."""
+    if is_adapter(path):
+        return
+    inside = RunDirectory(path).adapter_folder
+    if is_adapter(inside):
+        raise RunError(f"{path} is a run; its adapter is {inside}")
+    what = "was finetuned without --lora, so it has no adapter" if is_run(path) else "is no adapter"
+    raise RunError(f"{path} {what}; name the folder `adapter` of a run that was finetuned with --lora")
+
+
 def _read(adapter: Path, manifest: dict[str, Any]) -> tuple[Arrays, dict[str, Any]]:
     """The tensors of an adapter, and what it belongs to."""
-    files = {name: storage.read_verified(adapter, name, manifest) for name in (_TENSORS, _ABOUT, *_COPIED)}
+    files = {name: storage.read_verified(adapter, name, manifest) for name in (_TENSORS, ADAPTER, *_COPIED)}
     try:
         build_config(tomllib.loads(files["run.toml"].decode()))
-        return safetensors.numpy.load(files[_TENSORS]), json.loads(files[_ABOUT])
+        return safetensors.numpy.load(files[_TENSORS]), json.loads(files[ADAPTER])
     except (ValueError, ConfigError, SafetensorError) as error:
         raise DataMismatchError(f"{adapter} is not an adapter this Letterloom can read: {error}") from None

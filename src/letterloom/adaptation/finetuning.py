@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from letterloom import storage
-from letterloom.accounting import parameters
+from letterloom.accounting import parameters, trained
 from letterloom.adaptation import settings as defaults
 from letterloom.adaptation.adapters import write_adapter
 from letterloom.adaptation.context import Positions, adapt_context
@@ -26,7 +26,8 @@ from letterloom.model.transformer import Transformer
 from letterloom.reporting.profile.figures import planned_steps
 from letterloom.reporting.report import write_report
 from letterloom.runs.checkpoint import Checkpoint, load_checkpoint
-from letterloom.runs.directory import RunDirectory, find_run, run_around
+from letterloom.runs.directory import RunDirectory
+from letterloom.runs.finding import find_run, run_around
 from letterloom.runs.tensors import load_parameters
 from letterloom.text.corpora import open_source
 from letterloom.text.encoding import Corpus, characters_of, open_corpus
@@ -34,12 +35,12 @@ from letterloom.training import loop
 from letterloom.training.closing import scored_at_most
 from letterloom.training.hardware import resolve_hardware, take_share
 from letterloom.training.launch import rank_of_environment
-from letterloom.training.lowrank import trained_count
 from letterloom.training.planning.probe import measured_step
 from letterloom.training.ranks import ALONE
 from letterloom.training.requirements import require_texts
 from letterloom.training.start import Start
 
+_OF_AFTER = ("after", "difference", "skipped")  # what an earlier measurement left
 log = logging.getLogger("letterloom")
 
 
@@ -81,7 +82,7 @@ def finetune(
     checkpoint = _base(base)
     run = RunDirectory(out)
     run.require_free()
-    again = _was_finetuned(checkpoint)
+    again = bool(checkpoint.state.get("position", {}).get("finetuned"))
     layer = defaults.first_layer(checkpoint.config, again, open_source(corpus).corpus, adaptation.replay, settings)
     config = defaults.merged(layer, settings, checkpoint.config)
     _require_replay(config, checkpoint)
@@ -92,6 +93,7 @@ def finetune(
         config.model.context_length,
         adaptation.positions,
     )
+    _require_learned_positions(config, checkpoint.config.model)
     text = open_corpus(config.text, vocabulary.tokenizer)
     require_texts(text, config, config.model.context_length)
     config = _with_length(config, layer, settings, text, checkpoint.config)
@@ -100,15 +102,17 @@ def finetune(
     model = _model(config.model, vocabulary.tokenizer.vocab_size, arrays, out)
     new = {"before": scored(model, vocabulary.tokenizer, text.validation, config, most)}
     old = _old_before(checkpoint, vocabulary, config)
+    trained = _trained_told(config, vocabulary.tokenizer.vocab_size)
     about = {
         "base": _about(checkpoint),
         "characters": vocabulary.to_json(),
         "context": {"before": checkpoint.config.model.context_length, "positions": positions},
+        "trained": trained,
         "new": new,
         "old": old,
     }
     lines = [f"from {checkpoint.path}, step {checkpoint.step:,}", *told(vocabulary)]
-    lines += filter(None, [positions, _trained_told(config, vocabulary.tokenizer.vocab_size)])
+    lines += filter(None, [positions, trained and f"trained: {trained}"])
     start = Start(vocabulary.tokenizer, arrays, about, "\n".join(lines))
     reserved = old["before"]["seconds"] if "before" in old else 0.0  # for the same after training
     loop.train(config, out, None, began - reserved, start)
@@ -123,21 +127,24 @@ def complete(run: RunDirectory) -> None:
 
     Raises:
         DataMismatchError: a file of the run is damaged.
+        LockedError: another process is at the run.
     """
     about, config = run.finetuning(), run.config()
     if about is None:
         return
-    evaluation = run.evaluation()
-    if evaluation:
-        about["new"]["after"] = evaluation["validation"]["blocks"]
-    if "before" in about["old"]:
-        about["old"] |= _old_after(run, about, config)
-    for text in (about["new"], about["old"]):
-        if "after" in text:
-            text["difference"] = difference(text["before"], text["after"])
-    storage.write_json(run.finetuning_file, about)
-    write_adapter(run)
-    write_report(run.path)
+    with run.locked():
+        evaluation = run.evaluation()
+        if evaluation:
+            about["new"]["after"] = evaluation["validation"]["blocks"]
+        if "before" in about["old"]:
+            kept = {name: value for name, value in about["old"].items() if name not in _OF_AFTER}
+            about["old"] = kept | _old_after(run, about, config)
+        for text in (about["new"], about["old"]):
+            if "after" in text:
+                text["difference"] = difference(text["before"], text["after"])
+        storage.write_json(run.finetuning_file, about)
+        write_adapter(run)
+        write_report(run.path)
 
 
 def _base(name: str | Path) -> Checkpoint:
@@ -147,16 +154,14 @@ def _base(name: str | Path) -> Checkpoint:
     return checkpoint
 
 
-def _was_finetuned(checkpoint: Checkpoint) -> bool:
-    run = run_around(checkpoint.path)
-    return run is not None and run.finetuning() is not None
-
-
 def _require_replay(config: RunConfig, base: Checkpoint) -> None:
     """Check that what is replayed is what was trained on, so that the rest can tell what was forgotten."""
     old, new = base.config.text, config.text
     if not new.replay:
         return
+    if new.replay == old.corpus and old.train_share < 1.0:
+        told = f"of {', '.join(old.corpus)} only the share text.train_share {old.train_share:g} was trained on"
+        raise ConfigError(f"{told}, and all of it would be replayed; finetune without --replay")
     run = run_around(base.path)
     if run is None:
         raise RunError(f"{base.path} lies outside its run, which knows the text to replay; finetune the run itself")
@@ -168,12 +173,22 @@ def _require_replay(config: RunConfig, base: Checkpoint) -> None:
         open_corpus(old, base.tokenizer, expected=run.corpus())
 
 
+def _require_learned_positions(config: RunConfig, base: ModelConfig) -> None:
+    """Refuse to leave interpolated positions as they are, as factors would."""
+    longer = config.model.context_length > base.context_length
+    if config.training.lora_rank and longer and base.positions == "learned":
+        raise ConfigError(
+            f"model.context_length {config.model.context_length:,}: a longer context has to learn its positions, which "
+            f"--lora leaves as they are; finetune without it, or keep {base.context_length:,}"
+        )
+
+
 def _vocabulary(config: RunConfig, base: Checkpoint, mode: Characters) -> Vocabulary:
     """The vocabulary for the new text; told where it has nothing of the old one."""
     characters = characters_of(config.text)
     ends = config.text.end_of_text or config.text.records == "lines"
     vocabulary = adapt_vocabulary(base.tokenizer, characters, mode, ends)
-    if {one.name for one in vocabulary.grown} >= set(characters):
+    if characters and {one.name for one in vocabulary.grown} >= set(characters):
         log.warning(
             "no character of the text is in the vocabulary of %s; all are new: %r", base.path, characters[:SHOWN]
         )
@@ -197,11 +212,12 @@ def _trained_told(config: RunConfig, vocab_size: int) -> str | None:
     """How much is trained, where that is not everything, or how."""
     rank, bits = config.training.lora_rank, config.training.weight_bits
     if bits:
-        return f"trained: weights as they are in {bits} bits; `letterloom quantize` stores them so"
+        return f"weights as they are in {bits} bits; `letterloom quantize` stores them so"
     if rank is None:
         return None
-    part, total = trained_count(config.model, vocab_size, rank), sum(parameters(config.model, vocab_size).values())
-    return f"trained: factors of rank {rank}, embedding and head, {part:,} of {total:,} parameters ({part / total:.1%})"
+    part = sum(one.count for one in trained(config.model, vocab_size, rank))
+    total = sum(parameters(config.model, vocab_size).values())
+    return f"factors of rank {rank}, embedding and head, {part:,} of {total:,} parameters ({part / total:.1%})"
 
 
 def _model(config: ModelConfig, vocab_size: int, arrays: Arrays, source: Path) -> Transformer:

@@ -12,7 +12,7 @@ from letterloom.evaluation.interval import parts_interval
 from letterloom.evaluation.loss import Evaluation, evaluate
 from letterloom.model.transformer import Transformer
 from letterloom.runs.checkpoint import Checkpoint
-from letterloom.runs.directory import run_around
+from letterloom.runs.finding import run_around
 from letterloom.text.encoding import open_corpus
 from letterloom.text.tokenizers import Ids, Tokenizer
 from letterloom.training.hardware import resolve_scoring
@@ -61,11 +61,12 @@ def difference(before: Figures, after: Figures) -> Figures:
     """What a character costs more after than before, in nats, and the 95 % interval of that.
 
     The interval is paired: of the differences between the same stretches of text. It is None where the text is too
-    short for stretches, or where they are not the same.
+    short for stretches, or where they may not be the same: other contexts cut the text into other windows.
     """
     interval = None
     (first, sizes), (second, others) = (_stretches(side) for side in (before, after))
-    if len(sizes) and np.array_equal(sizes, others):
+    same = before["context_length"] == after["context_length"] and np.array_equal(sizes, others)
+    if len(sizes) and same:
         interval = parts_interval(second - first, sizes)
     change = after["nats_per_character"] - before["nats_per_character"]
     return {

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from letterloom import accounting
+from letterloom import accounting, storage
 from letterloom.errors import LetterloomError, RunError
 from letterloom.evaluation.comparison import Difference, Scored, score_characters
 from letterloom.generation.compiled.engine import CompiledEngine
 from letterloom.generation.sampler import Sampler
 from letterloom.runs.checkpoint import Checkpoint, load_checkpoint, read_checkpoint, save_quantized
-from letterloom.runs.directory import find_run, run_around
+from letterloom.runs.finding import find_run, run_around
 from letterloom.runs.quantized import Quantization, choose
 from letterloom.text.encoding import open_corpus
 from letterloom.training.hardware import resolve_scoring
@@ -87,7 +87,11 @@ def quantize(
     if place.exists():
         raise RunError(f"{place} is there already; choose another --out, or remove it")
     save_quantized(place, checkpoint, how)
-    before, after = measure([checkpoint, read_checkpoint(place)], watch)
+    try:
+        before, after = measure([checkpoint, read_checkpoint(place)], watch)
+    except BaseException:  # interrupted, too: what nobody has seen the cost of is not left behind
+        storage.remove_folder(place)
+        raise
     cost = difference(before, after)
     return {
         "out": str(place),

@@ -13,7 +13,9 @@ from letterloom.text.batches import steps_per_epoch
 from letterloom.training.planning.plan import round_down
 
 LEARNING_RATE = 0.5  # of the peak from scratch
-LORA_LEARNING_RATE = 10.0  # likewise, of factors
+ROUNDED_LEARNING_RATE = 0.1  # likewise, of weights that only have to settle on what few bits hold
+LORA_LEARNING_RATE = 0.01  # of factors, which AdamW trains, whatever trained the matrices
+PEAK = 0.001  # of AdamW from scratch, where factors were trained since, so that it is not known
 WARMUP = 20  # steps
 EPOCHS, LEAST_STEPS = 10, 1_000  # the text is read so often, a short one for so many steps,
 LONGEST = 120.0  # but for so many seconds at most
@@ -34,27 +36,28 @@ def first_layer(
 
     Args:
         base: The trained run.
-        again: Whether that was finetuned itself, so that its learning rate is one of finetuning.
+        again: Whether that was finetuned itself, so that its learning rates are those of finetuning.
         corpus: The new text.
         replay: Share of the training ids that is the old text.
         settings: What is given: factors are trained by AdamW, and neither they nor rounded weights are averaged.
+
+    Raises:
+        ConfigError: the share is given twice.
     """
-    values, lora = base.model_dump(), given(settings, "lora_rank")
-    share = _rate(lora) / (_rate(base.training.lora_rank is not None) if again else 1.0)
+    values = base.model_dump()
     text = {name: values["text"][name] for name in _KEPT_TEXT} | {"corpus": corpus}
     if replay:
+        if "replay_share" in settings.get("text", {}):
+            raise ConfigError("--replay and text.replay_share both say how much is replayed; keep one of them")
         earlier = {"replay": base.text.corpus, "replay_records": base.text.records, "replay_share": replay}
         text |= earlier
     optimizer = values["optimizer"] | {
-        "learning_rate": share * base.optimizer.learning_rate,
-        "muon_learning_rate": share * base.optimizer.muon_learning_rate,
+        **_learning_rates(base, again, settings),
         "schedule": "cosine",
         "warmup_steps": WARMUP,
         "final_fraction": 0.1,
     }
     training = {name: values["training"][name] for name in _KEPT_TRAINING}
-    if lora:
-        optimizer["name"] = "adamw"
     if given(settings, "lora_rank", "weight_bits"):
         training["ema_decay"] = None
     limits: dict[str, Any] = dict.fromkeys(LIMITS) | {"max_steps": LEAST_STEPS}
@@ -120,6 +123,14 @@ def length_layer(config: RunConfig, training_ids: int, planned: float) -> Layer:
     return {"training": {"max_steps": steps, "eval_characters": scored, **intervals}}
 
 
-def _rate(lora: bool) -> float:
-    """Learning rate of finetuning, of the peak from scratch."""
-    return LORA_LEARNING_RATE if lora else LEARNING_RATE
+def _learning_rates(base: RunConfig, again: bool, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Learning rates of finetuning, and the optimizer that they are of."""
+    if given(settings, "lora_rank"):
+        return {"name": "adamw", "learning_rate": LORA_LEARNING_RATE}
+    share = ROUNDED_LEARNING_RATE if given(settings, "weight_bits") else LEARNING_RATE
+    if base.training.lora_rank:
+        return {"learning_rate": share * PEAK}
+    if again:
+        share /= ROUNDED_LEARNING_RATE if base.training.weight_bits else LEARNING_RATE
+    rates = ("learning_rate", "muon_learning_rate")
+    return {name: share * getattr(base.optimizer, name) for name in rates}

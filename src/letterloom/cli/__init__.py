@@ -7,7 +7,9 @@ import errno
 import io
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 
@@ -103,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     notices.setFormatter(logging.Formatter("letterloom: %(message)s"))
     logging.getLogger("letterloom").addHandler(notices)
     try:
-        with _first_prints():
+        with _first_prints(), _sigterm_interrupts():
             app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
             sys.stdout.flush()
     except CycloptsError as error:
@@ -129,6 +131,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         logging.getLogger("letterloom").removeHandler(notices)
     return 0
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Within, SIGTERM ends the work as Ctrl-C does, so that nothing half-written stays; training saves first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 @contextmanager

@@ -15,6 +15,9 @@ def finetune(
     run: RunName,
     /,
     *corpus: Corpus,
+    config: Annotated[
+        Path | None, Parameter(help="A TOML file of settings; the run.toml of a finetuned run repeats it.")
+    ] = None,
     out: Annotated[Path | None, Parameter(help="The new run directory [runs/CORPUS-from-RUN-TIME].")] = None,
     characters: Annotated[
         Literal["grow", "refuse", "text"],
@@ -32,10 +35,10 @@ def finetune(
 ) -> None:
     """Train a model further on another text; what it forgets of the old one is measured.
 
-    Settings are those of RUN, but for what suits finetuning: a lower learning rate, 10 epochs or two minutes, patience;
-    flags override them.
+    Settings are those of RUN, but for what suits finetuning: another learning rate, 10 epochs and at least 1,000 steps,
+    but no more than two minutes of them, patience. Those of a file go over these, and flags over both.
     """
     result = api.finetune(
-        run, corpus, out, characters=characters, positions=positions, replay=replay, **(settings or {})
+        run, corpus or None, out, config, characters=characters, positions=positions, replay=replay, **(settings or {})
     )
     print_run(result, json)

@@ -121,7 +121,8 @@ def _change(text: Mapping[str, Any]) -> str:
     interval = difference["interval"]
     told = "  (95 %: {low:+.4f} to {high:+.4f})".format(**interval) if interval else ""
     figures = f"{before['nats_per_character']:.4f} before, {after['nats_per_character']:.4f} after"
-    return f"{figures}: {difference['nats_per_character']:+.4f} nats per character{told}"
+    left_out = f", without {text['left_out']:,} dropped characters" if text.get("left_out") else ""
+    return f"{figures}: {difference['nats_per_character']:+.4f} nats per character{told}{left_out}"
 
 
 def _estimate(value: float, *interval: float) -> str:

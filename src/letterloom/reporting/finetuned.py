@@ -60,6 +60,8 @@ def _facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("began from", f"{base['path']}, step {int(base['step']):,}"),
         ("its weights, SHA-256", str(base["sha256"])),
     ]
+    if about.get("trained"):
+        facts.append(("trained", str(about["trained"])))
     origins: dict[str, list[str]] = {}
     for one in characters["new"]:
         origins.setdefault(str(one["from"]), []).append(str(one["character"]))

@@ -12,7 +12,8 @@ from letterloom.config import RunConfig
 from letterloom.errors import DataMismatchError, RunError
 from letterloom.reporting.curves import Curves, read_curves
 from letterloom.reporting.finetuned import Finetuned, read_finetuned
-from letterloom.runs.directory import RunDirectory, damage, is_run
+from letterloom.runs.directory import RunDirectory, damage
+from letterloom.runs.finding import is_run
 from letterloom.text.tokenizers import Tokenizer
 
 SPLITS = {"validation": "held out", "training": "training"}

@@ -163,6 +163,7 @@ def _model(run: RunRecord) -> dict[str, Any]:
     """The parameter table, what a step costs, and what takes memory."""
     model, training = run.config.model, run.config.training
     forward = accounting.forward_flops(model, run.vocab_size, model.context_length)
+    sequence = accounting.training_flops(model, run.vocab_size, model.context_length, training.lora_rank)
     memory = run.memory()
     disk = run.checkpoint_bytes()
     return {
@@ -170,9 +171,7 @@ def _model(run: RunRecord) -> dict[str, Any]:
         "parameters": run.parameters,
         "work": {
             "forward pass, a character": markup.metric(forward / model.context_length, "FLOP"),
-            "training step": markup.metric(
-                training.batch_size * accounting.training_flops(model, run.vocab_size, model.context_length), "FLOP"
-            ),
+            "training step": markup.metric(training.batch_size * sequence, "FLOP"),
         },
         "memory": {
             **{name: markup.metric(count, "B") for name, count in memory.items()},
@@ -183,9 +182,16 @@ def _model(run: RunRecord) -> dict[str, Any]:
     }
 
 
+def _from_here(path: Path) -> str:
+    path = path.resolve()
+    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
+
+
 def _command(run: RunRecord) -> str:
     """The command line that trains the same model again."""
-    file = run.directory.config_file.resolve()
-    file = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
-    command = f"letterloom train --config {shlex.quote(str(file))}"
+    file = _from_here(run.directory.config_file)
+    command = f"letterloom train --config {file}"
+    if about := run.directory.finetuning():
+        command = f"letterloom finetune {_from_here(Path(about['base']['path']))} --config {file}"
+        command += " --characters text" if about["characters"]["dropped"] else ""
     return f"{command} < THE-SAME-TEXT" if "-" in run.config.text.corpus else command

@@ -1,4 +1,4 @@
-"""The layout of a run directory, and finding one."""
+"""The layout of a run directory."""
 
 import json
 from collections.abc import Iterator
@@ -65,6 +65,11 @@ class RunDirectory:
         return self.path / "samples"
 
     @property
+    def adapter_folder(self) -> Path:
+        """What a finetuning that trains factors alone learned, by itself."""
+        return self.path / "adapter"
+
+    @property
     def checkpoints_folder(self) -> Path:
         """Step folders, and the links `best` and `last`."""
         return self.path / "checkpoints"
@@ -77,6 +82,11 @@ class RunDirectory:
         """Checkpoint folders, oldest step first; not verified."""
         found = [(_step(folder), folder) for folder in self.checkpoints_folder.glob("step-*")]
         return [folder for _, folder in sorted((step, folder) for step, folder in found if step is not None)]
+
+    def verifiable(self) -> list[Path]:
+        """Every folder with a manifest: checkpoints, and with factors base and adapter, and what was quantized."""
+        found = (self.base_folder, self.adapter_folder, *sorted((self.path / "quantized").glob("[!.]*")))
+        return [*self.checkpoints(), *filter(Path.is_dir, found)]
 
     def sample(self, step: int, number: int) -> Path:
         """The file of the sample drawn after a step, from the prompt of that number (the first is 1)."""
@@ -183,6 +193,22 @@ class RunDirectory:
         storage.write_json(self.path / "environment.json", environment)
         storage.write_file(self.config_file, to_toml(config))
 
+    def forget_beginning(self) -> None:
+        """Remove what a run began from that was killed before it was one; needs the lock."""
+        storage.remove_file(self.finetuning_file)
+        if self.base_folder.exists():
+            storage.remove_folder(self.base_folder)
+
+    def require_begun(self) -> None:
+        """Check that a finetuned run has kept what it begins from.
+
+        Raises:
+            RunError: it was stopped before that.
+        """
+        if self.finetuning_file.exists() and not self.checkpoints():
+            told = f"{self.path} was stopped before it had saved what it begins from"
+            raise RunError(f"{told}; remove it, and finetune again")
+
     def require_free(self) -> None:
         """Check that a new run may be written here.
 
@@ -199,6 +225,7 @@ class RunDirectory:
             raise RunError(f"the name {str(self.path)!r} is not UTF-8; choose another --out") from None
         if self.config_file.exists():
             with self.locked():  # where another process trains, that is what to tell
+                self.require_begun()
                 already = f"{self.path} already holds a run"
                 raise RunError(f"{already}; choose another --out, or `letterloom resume {self.path}`")
         if self.path.exists() and not self.path.is_dir():
@@ -258,38 +285,3 @@ def _step(checkpoint: Path) -> int | None:
     """The step in the name of a checkpoint folder; None where it has another name."""
     digits = checkpoint.name[len("step-") :]
     return int(digits) if digits.isdecimal() else None
-
-
-def is_run(path: Path) -> bool:
-    """Whether `path` is a run directory (and not a checkpoint, which holds a run.toml too)."""
-    return (path / "run.toml").is_file() and not (path / storage.MANIFEST).exists()
-
-
-def run_around(checkpoint: Path) -> RunDirectory | None:
-    """The run that a checkpoint folder lies in, unless it was copied out of it."""
-    run = checkpoint.resolve().parent.parent
-    return RunDirectory(run) if is_run(run) else None
-
-
-def is_checkpoint(path: Path) -> bool:
-    """Whether `path` looks like a checkpoint folder."""
-    return (path / storage.MANIFEST).exists() or (path / "model.safetensors").exists()
-
-
-def find_run(name: str | Path) -> Path:
-    """The run directory or checkpoint folder a user means; `latest` (or DIR/latest) is the newest run in `runs` (DIR).
-
-    Raises:
-        RunError: there is none.
-    """
-    path = Path("runs/latest") if str(name) == "latest" else Path(name)
-    if path.name == "latest" and not path.exists():
-        runs = [folder for folder in path.parent.glob("*") if is_run(folder)]
-        if not runs:
-            raise RunError(f"there is no run in {path.parent.resolve()}; train one with `letterloom train`")
-        return max(runs, key=lambda folder: (folder / "run.toml").stat().st_mtime_ns)
-    if not path.exists():
-        raise RunError(f"there is no run at {path}; give a run directory, a checkpoint folder or `latest`")
-    if not is_run(path) and not is_checkpoint(path):
-        raise RunError(f"{path} is neither a run directory nor a checkpoint folder (it has no run.toml)")
-    return path

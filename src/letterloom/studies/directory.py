@@ -22,7 +22,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from letterloom import storage
 from letterloom.errors import ConfigError, DataMismatchError, LockedError, RunError, nearest
-from letterloom.runs.directory import LOCK, RunDirectory, damage, is_run
+from letterloom.runs.directory import LOCK, RunDirectory, damage
+from letterloom.runs.finding import is_run
 from letterloom.studies.arms import Arm, PlannedRun
 from letterloom.studies.design import Design, parse_design
 

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 from letterloom import storage
 from letterloom.errors import Interrupted, LetterloomError, LockedError, ResourceError
-from letterloom.runs.directory import RunDirectory, is_run
+from letterloom.runs.directory import RunDirectory
+from letterloom.runs.finding import is_run
 from letterloom.studies.directory import State, StudyDirectory
 from letterloom.studies.engines import Ending, Engine, Worker, holding_file
 from letterloom.training.signals import StopSignals

@@ -20,7 +20,7 @@ from letterloom.errors import (
     LockedError,
     is_out_of_memory,
 )
-from letterloom.runs.directory import is_run
+from letterloom.runs.finding import is_run
 from letterloom.studies.arms import PlannedRun
 from letterloom.studies.directory import StudyDirectory
 from letterloom.studies.engines import holding_file

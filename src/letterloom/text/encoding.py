@@ -177,6 +177,10 @@ def _with_replay(
     earlier = TextConfig.model_validate({"corpus": config.replay, "records": config.replay_records} | split)
     other = open_corpus(earlier, tokenizer, unknown, expected)
     wanted = round(config.replay_share / (1.0 - config.replay_share) * len(train))
+    if not wanted:
+        raise CorpusError(
+            f"text.replay_share {config.replay_share:g} of {len(train):,} ids replays none; give a larger share"
+        )
     parts = (train, other.train[:wanted])
     count = len(parts[1])
     share = count / (len(train) + count)

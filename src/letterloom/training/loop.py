@@ -15,8 +15,9 @@ from letterloom.errors import Interrupted, RunError
 from letterloom.evaluation.copying import BETWEEN, text_of
 from letterloom.evaluation.loss import evaluate
 from letterloom.runs.checkpoint import Checkpoint, remove_old_checkpoints, save_checkpoint
-from letterloom.runs.directory import RunDirectory, is_run
+from letterloom.runs.directory import RunDirectory
 from letterloom.runs.environment import differences
+from letterloom.runs.finding import is_run
 from letterloom.text.batches import batch, steps_per_epoch
 from letterloom.text.encoding import Corpus, open_corpus, scored_characters
 from letterloom.training.closing import closing_seconds, finish, require_time, scored_at_most, write_samples
@@ -114,6 +115,7 @@ def _created(
     with run.locked():
         run.require_free()  # another process may have come first
         held_out = text_of(corpus.validation[:HELD_OUT_KEPT], corpus.tokenizer).replace(BETWEEN, "\n")
+        run.forget_beginning()
         if start:
             start.keep(run, config)
         run.create(config, corpus.tokenizer, corpus.description, environment(config, ranks), held_out)
@@ -147,8 +149,8 @@ class _Training:
         self.recorders = Recorders()
         with out_of_memory_told(config):
             self.learner = Learner(config, corpus.tokenizer.vocab_size, ranks)
-        self.position = Position()
         self._starts = isinstance(origin, Start)
+        self.position = Position(finetuned=self._starts)
         if isinstance(origin, Start):
             origin.begin(self.learner, run.path)
         elif origin:

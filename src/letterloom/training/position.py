@@ -18,6 +18,7 @@ class Position:
     best_nats: float | None = None  # nats per character of the best validation
     best_step: int = 0
     stale: int = 0  # validations since the best
+    finetuned: bool = False  # whether it began from trained weights
 
     @classmethod
     def restored(cls, checkpoint: Checkpoint) -> Self:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from letterloom import storage
 from letterloom.config import ModelConfig, RunConfig
-from letterloom.errors import ConfigError, RunError
+from letterloom.errors import ConfigError
 from letterloom.model.transformer import Transformer
 from letterloom.runs.checkpoint import Checkpoint, newest_checkpoint, require_same, save_checkpoint
 from letterloom.runs.directory import RunDirectory
@@ -86,6 +86,6 @@ def checkpoint_to_continue(run: RunDirectory, start: Start | None) -> Checkpoint
         DataMismatchError: see `newest_checkpoint`.
     """
     checkpoint = newest_checkpoint(run)
-    if checkpoint is None and start is None and run.finetuning_file.exists():
-        raise RunError(f"{run.path} was stopped before it had saved what it begins from; remove it, and finetune again")
+    if checkpoint is None and start is None:
+        run.require_begun()
     return checkpoint

@@ -17,7 +17,7 @@ from letterloom.reporting.overlay.drawing import draw_bits, draw_overlay
 from letterloom.reporting.page import inline, render
 from letterloom.reporting.reading import RunRecord, Score
 from letterloom.reporting.report import show_sample
-from letterloom.runs.directory import is_run
+from letterloom.runs.finding import is_run
 
 FILES = ("loss.svg", "loss.png", "bits.svg", "bits.png", "report.md", "report.html")
 SPLITS = ("training", "held out")
