@@ -49,6 +49,7 @@ def test_weights_that_only_settle_move_by_a_tenth() -> None:
 def test_it_ends_early_unless_that_is_forbidden() -> None:
     assert finetuned(config()).training.patience == 5
     assert finetuned(config(), patience="none").training.patience is None
+    assert finetuned(config(), weight_bits=4).training.patience is None
 
 
 @pytest.mark.parametrize(

@@ -60,12 +60,13 @@ def first_layer(
     training = {name: values["training"][name] for name in _KEPT_TRAINING}
     if given(settings, "lora_rank", "weight_bits"):
         training["ema_decay"] = None
+    training["patience"] = None if given(settings, "weight_bits") else PATIENCE  # rounding makes every loss noisy
     limits: dict[str, Any] = dict.fromkeys(LIMITS) | {"max_steps": LEAST_STEPS}
     return {
         "model": values["model"],
         "text": text,
         "optimizer": optimizer,
-        "training": training | limits | {"patience": PATIENCE},
+        "training": training | limits,
     }
 
 
