@@ -125,6 +125,13 @@ class TestDraw:
             draw(designed(RATE))
 
 
+def test_what_draws_decide_is_known_by_name() -> None:
+    varied = {"model.d_model", "model.n_layers", "model.d_ff", "model.norm", "optimizer.learning_rate"}
+    named = {"optimizer.name", "optimizer.beta2", "training.batch_size"}
+    assert set(designed(RANGES).drawn_settings()) == varied | named
+    assert parse_design("corpus = ['text.txt']\nfactors.model.n_heads = [1, 2]", "grid.toml").drawn_settings() == ()
+
+
 class TestExtend:
     def test_a_search_goes_on_to_what_is_good_and_confirms_the_best(self) -> None:
         study = searched(RATE, trials=30, confirm=2)

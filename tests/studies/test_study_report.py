@@ -320,6 +320,10 @@ def test_what_a_search_tried_is_told(tmp_path: Path) -> None:
     assert told["arms"][0]["mean"] == pytest.approx(1.55)
     assert [run["counted"] for run in told["runs"] if run["arm"] == "trial 1"] == [False, True, True]
     assert "What the search tried" in page.text
+    assert [trial["drawn"] for trial in told["trials"]] == [{"model.n_heads": 1}, {"model.n_heads": 2}]
+    assert page.text.count("model.n_heads 1") == 2  # among the arms, too
+    assert page.text.count("model.n_heads 2") == 1
+    assert (study.path / "report.md").read_text(encoding="utf-8").count("`model.n_heads 1`") == 2
 
 
 def curves(path: Path, arms: dict[str, dict[str, Any]]) -> list[Arm]:

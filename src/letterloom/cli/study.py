@@ -160,10 +160,18 @@ def _print_report(path: Path, told: dict[str, Any], json: bool) -> None:
     rows = [_row(arm, compared.get(arm["name"])) for arm in told["arms"]]
     print_table(("arm", "nats", "sd", "seeds", "less the baseline", "95 %", "verdict"), rows, "lrrrrrl")
     print()
+    if drawn := {arm["name"]: _drawn(arm["drawn"]) for arm in told["arms"] if arm["drawn"]}:
+        print_lines(drawn)
+        print()
     for line in told["answer"]:
         print(textwrap.fill(line, WIDTH))
     print()
     print_lines(places)
+
+
+def _drawn(settings: dict[str, Any]) -> str:
+    told = {name: format(value, ".4g") if isinstance(value, float) else str(value) for name, value in settings.items()}
+    return ", ".join(f"{name} {value}" for name, value in told.items())
 
 
 def _row(arm: dict[str, Any], comparison: dict[str, Any] | None) -> list[str]:

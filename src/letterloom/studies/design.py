@@ -149,6 +149,18 @@ class Design(Section):
         """
         return tuple(self._factors())
 
+    def drawn_settings(self) -> tuple[str, ...]:
+        """Names of the settings that draws decide, such as model.n_heads; of other designs none: their arms say it."""
+        if self.design not in ("random", "search"):
+            return ()
+        names: dict[str, None] = {}
+        for factor in self.read_factors():
+            settings = [level.settings for level in factor.levels]
+            sections = [section for levels in settings for section in levels.items() if isinstance(section[1], Mapping)]
+            names |= dict.fromkeys(f"{section}.{key}" for section, values in sections for key in values)
+            names |= dict.fromkeys([factor.name] if factor.range else [])
+        return tuple(names)
+
     def _factors(self) -> Iterator[Factor]:
         for name, value in self.factors.items():
             if name in RunConfig.model_fields and isinstance(value, Mapping):

@@ -17,6 +17,7 @@ def tables(results: Results) -> dict[str, Any]:
     """Every table; scripts rely on these keys. Intervals are 95 %; losses and differences nats per character."""
     analysis = results.analysis
     summaries = {summary.arm: summary for summary in analysis.summaries} if analysis else {}
+    drawn = results.design.drawn_settings()
     return {
         "study": results.study.name,
         "question": results.design.question,
@@ -25,12 +26,12 @@ def tables(results: Results) -> dict[str, Any]:
         "protocol": results.design.protocol,
         "characters_scored": sorted({run.score.characters for run in results.measured}),
         "baseline": results.baseline,
-        "arms": [_arm(arm, summaries.get(arm.name)) for arm in _by_mean(results.compared, summaries)],
+        "arms": [_arm(arm, summaries.get(arm.name), drawn) for arm in _by_mean(results.compared, summaries)],
         "comparisons": [_comparison(c) for c in _by_difference(analysis.comparisons if analysis else ())],
         "noise": analysis and analysis.noise,
         "least_shown": analysis and analysis.least_shown,
         "scaling": results.scaling and _scaling(results.scaling),
-        "trials": [_trial(arm) for arm in results.trials],
+        "trials": [_trial(arm, drawn) for arm in results.trials],
         "notes": results.notes,
         "failures": [_failure(arm, run) for arm in results.arms for run in arm.runs if run.error],
         "stopped": [{**arm.stopped, "arm": arm.name} for arm in results.arms if arm.stopped],
@@ -54,10 +55,17 @@ def _by_difference(comparisons: Sequence[Comparison]) -> list[Comparison]:
     return sorted(comparisons, key=lambda comparison: comparison.difference)
 
 
-def _arm(arm: ArmResult, summary: Summary | None) -> dict[str, Any]:
+def _drawn(arm: ArmResult, names: Sequence[str]) -> dict[str, Any]:
+    """What was drawn for an arm, by setting."""
+    settings = arm.arm.config.settings()
+    return {name: settings[name] for name in names}
+
+
+def _arm(arm: ArmResult, summary: Summary | None, drawn: Sequence[str]) -> dict[str, Any]:
     runs = list(arm.counted.values())
     return {
         "name": arm.name,
+        "drawn": _drawn(arm, drawn),
         "mean": summary and summary.mean,
         "sd": summary and summary.sd,
         "interval": summary and interval(summary.interval),
@@ -104,11 +112,12 @@ def _scaling(scaling: Scaling) -> dict[str, Any]:
     }
 
 
-def _trial(arm: ArmResult) -> dict[str, Any]:
+def _trial(arm: ArmResult, drawn: Sequence[str]) -> dict[str, Any]:
     """An arm that a search tried: what it went by, and what became of the arm."""
     first = arm.runs[0]
     return {
         "arm": arm.name,
+        "drawn": _drawn(arm, drawn),
         "run": first.planned.name,
         "nats": first.measured.score.nats if first.measured else None,
         "state": first.state,
