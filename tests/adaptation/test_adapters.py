@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,9 @@ import pytest
 import letterloom
 from letterloom import api
 from letterloom.adaptation.adapters import merge
-from letterloom.errors import Interrupted
 from letterloom.runs.checkpoint import load_checkpoint, read_checkpoint
 from letterloom.runs.directory import RunDirectory
-from letterloom.training.learner import Learner
+from stopping import stopped_in
 
 SETTINGS = ("--training.device", "cpu", "--training.threads", "1", "--training.sample-characters", "20")
 TRAINING = {"max_steps": 6, "sample_characters": 20, "device": "cpu", "threads": 1, "precision": "fp32"}
@@ -83,17 +81,9 @@ def test_a_damaged_adapter_and_a_place_that_is_taken_are_refused(
 
 
 def test_a_stopped_run_goes_on_as_if_it_never_had(
-    adapted: api.Run, tiny_run: Path, greek_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    adapted: api.Run, tiny_run: Path, greek_text: Path, tmp_path: Path
 ) -> None:
-    update = Learner.update
-
-    def interrupted(self: Learner, x: Any, y: Any, step: int, factor: float) -> tuple[float, float]:
-        if step == 3:
-            signal.raise_signal(signal.SIGINT)
-        return update(self, x, y, step, factor)
-
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(Learner, "update", interrupted)
+    with stopped_in(step=3):
         api.finetune(tiny_run, greek_text, tmp_path / "run", training=TRAINING | {"lora_rank": 2})
     api.resume(tmp_path / "run")
     ours, theirs = (RunDirectory(path) for path in (tmp_path / "run", adapted.path))

@@ -2,7 +2,6 @@
 """A trained model on another text: an ordinary run, and honest numbers of what it gained and forgot."""
 
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from letterloom.errors import (
     ConfigError,
     CorpusError,
     DataMismatchError,
-    Interrupted,
     LetterloomError,
     RunError,
     UnknownCharacterError,
@@ -29,7 +27,7 @@ from letterloom.runs.checkpoint import load_checkpoint, read_checkpoint
 from letterloom.runs.directory import RunDirectory
 from letterloom.storage import sha256_file
 from letterloom.text.encoding import open_corpus
-from letterloom.training.learner import Learner
+from stopping import stopped_in
 
 TRAINING = {"max_steps": 12, "sample_characters": 20, "device": "cpu", "threads": 1, "precision": "fp32"}
 
@@ -111,19 +109,10 @@ def test_the_report_tells_what_was_gained_and_forgotten(greek_run: api.Run) -> N
 
 
 def test_a_stopped_finetuning_goes_on_bit_for_bit_and_is_measured_at_its_end(
-    greek_run: api.Run, tiny_run: Path, greek_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    greek_run: api.Run, tiny_run: Path, greek_text: Path, tmp_path: Path
 ) -> None:
-    update = Learner.update
-
-    def interrupted(self: Learner, x: Any, y: Any, at: int, factor: float) -> tuple[float, float]:
-        if at == 5:
-            signal.raise_signal(signal.SIGINT)
-        return update(self, x, y, at, factor)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Learner, "update", interrupted)
-        with pytest.raises(Interrupted):
-            finetune(tiny_run, greek_text, tmp_path / "parts")
+    with stopped_in(step=5):
+        finetune(tiny_run, greek_text, tmp_path / "parts")
     assert "after" not in record(RunDirectory(tmp_path / "parts").finetuning())["old"]
     resumed = letterloom.resume(tmp_path / "parts")
     one, other = (read_checkpoint(RunDirectory(run.path).checkpoint(12)) for run in (greek_run, resumed))

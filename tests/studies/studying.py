@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pytest
+
 from letterloom.studies.arms import plan_arms
 from letterloom.studies.design import parse_design
 from letterloom.studies.directory import StudyDirectory
@@ -49,6 +51,13 @@ except LetterloomError as error:
 finally:
     assert "torch" not in sys.modules
 """
+
+
+def enter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go into an empty folder, with a text in it."""
+    monkeypatch.setenv("LETTERLOOM_CACHE", str(folder / "cache"))
+    monkeypatch.chdir(folder)
+    (folder / "text.txt").write_text("To be, or not to be, that is the question.\n" * 50)
 
 
 def make_study(

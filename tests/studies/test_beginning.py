@@ -1,10 +1,10 @@
 """A study file becomes a plan: once, again, changed, by two at a time."""
 
 import multiprocessing
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from studying import enter
 
 from letterloom import storage
 from letterloom.errors import ConfigError, DataMismatchError, RunError
@@ -24,12 +24,9 @@ SEARCH = STUDY + "design = 'search'\ntrials = 3\nfactors.model.n_heads = [1, 2, 
 
 
 @pytest.fixture(autouse=True)
-def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("LETTERLOOM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "text.txt").write_text("To be, or not to be, that is the question.\n" * 50)
+def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(tmp_path, monkeypatch)
     (tmp_path / "grid.toml").write_text(GRID)
-    yield
 
 
 @pytest.mark.parametrize("left", [[".lock"], [".lock", "study.toml", ".tmp-7-plan.json"]])

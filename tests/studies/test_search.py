@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from studying import enter
 
 from letterloom import storage
 from letterloom.config import RunConfig
@@ -44,9 +45,7 @@ RATE = "factors.optimizer.learning_rate = { low = 1e-5, high = 1.0, log = true }
 
 @pytest.fixture(autouse=True)
 def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LETTERLOOM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "text.txt").write_text("To be, or not to be, that is the question.\n" * 50)
+    enter(tmp_path, monkeypatch)
 
 
 def source(factors: str, design: str = "search", trials: int = 8) -> str:

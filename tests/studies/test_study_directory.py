@@ -1,11 +1,12 @@
 """The folder of a study: what it holds, and what it says of each run."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from studying import enter
 
 from letterloom import storage
 from letterloom.errors import DataMismatchError, LockedError, RunError
@@ -24,12 +25,9 @@ factors.model.n_heads = [1, 2]
 
 
 @pytest.fixture(autouse=True)
-def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("LETTERLOOM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "text.txt").write_text("To be, or not to be, that is the question.\n" * 50)
+def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(tmp_path, monkeypatch)
     (tmp_path / "heads.toml").write_text(STUDY)
-    yield
 
 
 def finish(study: StudyDirectory, name: str) -> None:

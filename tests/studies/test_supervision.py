@@ -226,6 +226,19 @@ def test_a_signal_stops_the_workers_and_a_second_one_kills_them(study: StudyDire
     assert stage.actors[0].asked == ["stop", "stop", "kill"]
 
 
+def standings(study: StudyDirectory, held: str) -> list[Standing]:
+    """What is told while somebody else is at a run, which ends when it was looked at."""
+    told: list[Standing] = []
+
+    def tell(standing: Standing) -> None:
+        told.append(standing)
+        finish(study, held)
+
+    with study.claimed(held):
+        supervise(study, Stage([]), 1, tell)
+    return told
+
+
 def test_the_time_left_is_told(study: StudyDirectory) -> None:
     first, second = (run.name for run in study.runs())
     done, under_way = study.run(first), study.run(second)
@@ -234,14 +247,7 @@ def test_the_time_left_is_told(study: StudyDirectory) -> None:
     )
     finish(study, first)
     storage.write_file(under_way.metrics_file, '{"kind": "train", "seconds": 1.0, "progress": 0.25}\n{"kind": "trai')
-    told: list[Standing] = []
-
-    def tell(standing: Standing) -> None:
-        told.append(standing)
-        finish(study, second)
-
-    with study.claimed(second):
-        supervise(study, Stage([]), 1, tell)
+    told = standings(study, second)
     assert told[0].progress == {second: 0.25}
     assert told[0].seconds_left == pytest.approx(30.0, abs=1.0)  # a quarter less than the other took
     assert told[-1].seconds_left == 0.0
@@ -253,14 +259,7 @@ def test_a_damaged_log_tells_no_progress(study: StudyDirectory, line: str) -> No
     for name in (first, second):
         storage.write_file(study.run(name).metrics_file, f"{line}\n")
     finish(study, first)
-    told: list[Standing] = []
-
-    def tell(standing: Standing) -> None:
-        told.append(standing)
-        finish(study, second)
-
-    with study.claimed(second):
-        supervise(study, Stage([]), 1, tell)
+    told = standings(study, second)
     assert (told[0].progress, told[0].seconds_left) == ({second: 0.0}, None)
 
 

@@ -1,7 +1,6 @@
 """A run that begins from weights goes on exactly as one that was resumed from them."""
 
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,15 @@ import pytest
 import torch
 
 from letterloom.config import RunConfig, build_config
-from letterloom.errors import DataMismatchError, Interrupted, RunError, UnknownCharacterError
+from letterloom.errors import DataMismatchError, RunError, UnknownCharacterError
 from letterloom.evaluation.loss import evaluate
 from letterloom.runs.checkpoint import load_checkpoint, read_checkpoint
 from letterloom.runs.directory import RunDirectory
 from letterloom.text.encoding import open_corpus
 from letterloom.text.tokenizers import CharacterTokenizer
 from letterloom.training import loop
-from letterloom.training.learner import Learner
 from letterloom.training.start import Start
+from stopping import stopped_in
 
 BASE = {
     "model": {"context_length": 16, "d_model": 16, "n_layers": 1, "n_heads": 2, "dropout": 0.1},
@@ -64,17 +63,6 @@ def tensors(checkpoint: Path) -> dict[str, Any]:
     return {f"{kind}/{name}": t for kind in ("model", "optimizer") for name, t in found.tensors(kind).items()}
 
 
-def stop_before(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    update = Learner.update
-
-    def interrupted(self: Learner, x: Any, y: Any, at: int, factor: float) -> tuple[float, float]:
-        if at == step:
-            signal.raise_signal(signal.SIGINT)
-        return update(self, x, y, at, factor)
-
-    monkeypatch.setattr(Learner, "update", interrupted)
-
-
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_step_0_holds_the_weights_and_their_validation(base: Path, tiny_text: Path, tmp_path: Path, ema: Any) -> None:
     run = loop.train(
@@ -94,14 +82,10 @@ def test_step_0_holds_the_weights_and_their_validation(base: Path, tiny_text: Pa
 
 
 @pytest.mark.parametrize("step", [0, 1, 5])
-def test_a_stopped_run_goes_on_bit_for_bit(
-    base: Path, tiny_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
-) -> None:
+def test_a_stopped_run_goes_on_bit_for_bit(base: Path, tiny_text: Path, tmp_path: Path, step: int) -> None:
     whole = loop.train(config(tiny_text), tmp_path / "whole", start=start_of(base))
-    with monkeypatch.context() as patch:
-        stop_before(patch, step)
-        with pytest.raises(Interrupted):
-            loop.train(config(tiny_text), tmp_path / "parts", start=start_of(base))
+    with stopped_in(step):
+        loop.train(config(tiny_text), tmp_path / "parts", start=start_of(base))
     parts = loop.resume(tmp_path / "parts")
     expected, found = (tensors(run.checkpoint(8)) for run in (whole, parts))
     assert expected.keys() == found.keys()
