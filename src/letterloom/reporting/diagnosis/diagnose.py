@@ -238,7 +238,7 @@ def memorised_text(curves: Curves, trained: Score | None, held_out: Score | None
         f"{model}: {seen:.3f} bits a character of training text, {unseen:.3f} held out"
         for model, (seen, unseen) in bits.items()
     )
-    reason += f"; LZMA compresses held-out text to {compressed:.3f}{', so training text is recited' if recited else ''}"
+    reason += f"; LZMA makes {compressed:.3f} bits of each held out{', so training text is recited' if recited else ''}"
     evidence: Evidence = {"lzma_bits": compressed}
     evidence |= {
         f"{model.replace(' ', '_')}_{split}_bits": value
