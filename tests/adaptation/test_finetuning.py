@@ -231,13 +231,12 @@ def test_an_old_text_that_changed_is_told_and_one_that_is_back_is_measured(
 def test_minutes_leave_time_for_the_old_text(
     tiny_run: Path, greek_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began: list[float] = []
-    monkeypatch.setattr("letterloom.training.loop.train", lambda *given: began.append(given[3]))
+    kept: list[float] = []
+    monkeypatch.setattr("letterloom.training.loop.train", lambda *given: kept.append(given[4].closing))
     monkeypatch.setattr(finetuning, "complete", lambda run: None)
     monkeypatch.setattr(finetuning, "scored", lambda *given: scored(*given) | {"seconds": 30.0})
-    config = {"training": TRAINING}
-    finetuning.finetune(tiny_run, (str(greek_text),), tmp_path / "run", config, began=1000.0)
-    assert began == [970.0]
+    finetuning.finetune(tiny_run, (str(greek_text),), tmp_path / "run", {"training": TRAINING})
+    assert kept == [30.0]
 
 
 def test_other_contexts_are_not_paired(tiny_run: Path, greek_text: Path, tmp_path: Path) -> None:

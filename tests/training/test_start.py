@@ -1,6 +1,7 @@
 """A run that begins from weights goes on exactly as one that was resumed from them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from letterloom.config import RunConfig, build_config
-from letterloom.errors import DataMismatchError, RunError, UnknownCharacterError
+from letterloom.errors import ConfigError, DataMismatchError, RunError, UnknownCharacterError
 from letterloom.evaluation.loss import evaluate
 from letterloom.runs.checkpoint import load_checkpoint, read_checkpoint
 from letterloom.runs.directory import RunDirectory
@@ -145,3 +146,12 @@ def test_a_vocabulary_of_its_own_goes_into_every_file(base: Path, tiny_text: Pat
     run: RunDirectory = loop.train(config(tiny_text), tmp_path / "run", start=Start(tokenizer, wider, ABOUT))
     assert run.tokenizer() == tokenizer
     assert load_checkpoint(run.path).tokenizer == tokenizer
+
+
+def test_what_is_measured_afterwards_takes_its_share_of_the_minutes(
+    base: Path, tiny_text: Path, tmp_path: Path
+) -> None:
+    start = replace(start_of(base), closing=1000.0)
+    with pytest.raises(ConfigError, match=r"max_minutes"):
+        loop.train(config(tiny_text, training={"max_minutes": 10.0}), tmp_path / "run", start=start)
+    assert not (tmp_path / "run").exists()

@@ -113,9 +113,9 @@ def finetune(
     }
     lines = [f"from {checkpoint.path}, step {checkpoint.step:,}", *told(vocabulary)]
     lines += filter(None, [positions, trained and f"trained: {trained}"])
-    start = Start(vocabulary.tokenizer, arrays, about, "\n".join(lines))
-    reserved = old["before"]["seconds"] if "before" in old else 0.0  # for the same after training
-    loop.train(config, out, None, began - reserved, start)
+    seconds = old["before"]["seconds"] if "before" in old else 0.0
+    start = Start(vocabulary.tokenizer, arrays, about, "\n".join(lines), closing=seconds)
+    loop.train(config, out, None, began, start)
     complete(run)
     return run
 

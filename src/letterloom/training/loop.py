@@ -110,7 +110,7 @@ def _created(
     require_all(run, corpus, config, ranks)
     if start:
         start.require_fit(config.model, run.path)
-    closing = closing_seconds(config, corpus, plan.costs if plan else None)
+    closing = closing_seconds(config, corpus, plan.costs if plan else None) + (start.closing if start else 0.0)
     require_time(config.training, time.perf_counter() - began, closing)
     with run.locked():
         run.require_free()  # another process may have come first

@@ -31,6 +31,7 @@ class Start:
     parameters: Mapping[str, NDArray[Any]]  # by their names in the file format
     about: Mapping[str, Any]  # what `finetuning.json` holds
     told: str = ""  # in lines
+    closing: float = 0.0  # seconds that measuring takes which follows the run
 
     def require_fit(self, model: ModelConfig, path: Path) -> None:
         """Check, before anything is written, that the run `path` can begin from these weights.
