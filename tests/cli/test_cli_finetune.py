@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from letterloom import api
+from letterloom.cli.output import print_run
 from letterloom.runs.directory import RunDirectory
 
 Call = Callable[..., Any]
@@ -79,6 +81,20 @@ def test_a_mistake_is_one_line(
     assert done.exit_code == exit_code
     assert named in done.error
     assert not (tmp_path / "run").exists()
+
+
+def test_a_process_that_is_not_the_first_does_not_wait_for_what_that_measures(
+    tiny_run: Path, prose: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    assert call("finetune", tiny_run, prose, "--out", tmp_path / "run", *SHORT).exit_code == 0
+    run = api.open_run(tmp_path / "run")
+    about: Any = run.finetuning
+    del about["old"]["after"], about["new"]["after"]
+    (run.path / "finetuning.json").write_text(json.dumps(about))
+    for name, value in (("TORCHELASTIC_RUN_ID", "1"), ("WORLD_SIZE", "2"), ("RANK", "1")):
+        monkeypatch.setenv(name, value)
+    print_run(run, as_json=False)
+    assert capsys.readouterr().out == ""
 
 
 def test_without_a_text_it_says_so(call: Call, tiny_run: Path) -> None:

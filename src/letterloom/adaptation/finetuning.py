@@ -102,17 +102,17 @@ def finetune(
     model = _model(config.model, vocabulary.tokenizer.vocab_size, arrays, out)
     new = {"before": scored(model, vocabulary.tokenizer, text.validation, config, most)}
     old = _old_before(checkpoint, vocabulary, config)
-    trained = _trained_told(config, vocabulary.tokenizer.vocab_size)
+    how = _trained_told(config, vocabulary.tokenizer.vocab_size)
     about = {
         "base": _about(checkpoint),
         "characters": vocabulary.to_json(),
         "context": {"before": checkpoint.config.model.context_length, "positions": positions},
-        "trained": trained,
+        "trained": how,
         "new": new,
         "old": old,
     }
     lines = [f"from {checkpoint.path}, step {checkpoint.step:,}", *told(vocabulary)]
-    lines += filter(None, [positions, trained and f"trained: {trained}"])
+    lines += filter(None, [positions, how and f"trained: {how}"])
     seconds = old["before"]["seconds"] if "before" in old else 0.0
     start = Start(vocabulary.tokenizer, arrays, about, "\n".join(lines), closing=seconds)
     loop.train(config, out, None, began, start)

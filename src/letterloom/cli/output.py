@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Column, Table
 
 from letterloom.generation.terminal import escape_controls
+from letterloom.training.launch import rank_of_environment
 
 if TYPE_CHECKING:
     from letterloom.api import Run
@@ -23,6 +24,8 @@ FOLDED = 12  # characters that a column of words keeps at least
 
 def print_run(run: "Run", as_json: bool) -> None:
     """What a finished run reached: its figures, the last text it wrote, and where it lies."""
+    if rank_of_environment():
+        return  # the first process tells, once it has measured all of it
     evaluation, places = run.evaluation or {}, {"run": str(run.path), "report": str(run.path / "report.html")}
     finetuning = run.finetuning
     if as_json:
