@@ -32,6 +32,7 @@ class Terminal:
         termios.tcsetwinsize(inside, (24, 80))
         self._screen = pyte.Screen(80, 24)
         self._stream = pyte.ByteStream(self._screen)
+        self._unseen = b""  # what was written and is not on the screen yet
         command = [sys.executable, "-c", f"{begin}; {LETTERLOOM}", "repl", *map(str, arguments)]
         environment = os.environ | {"TERM": "xterm-256color", "LETTERLOOM_CACHE": str(cache)}
         environment["PROMPT_TOOLKIT_NO_CPR"] = "1"  # no questions to the terminal, whose answers could come late
@@ -47,12 +48,15 @@ class Terminal:
         os.write(self._keyboard, keys.encode())
 
     def until(self, pattern: str) -> str:
-        """What is on the screen as soon as the pattern is found there."""
+        """What is on the screen as soon as the pattern is found there; what comes later is not shown before it."""
         end = time.monotonic() + 60
         while not re.search(pattern, self.text):
-            ready, _, _ = select.select([self._keyboard], [], [], max(0, end - time.monotonic()))
-            assert ready, f"{pattern!r} does not come; the screen is\n{self.text}"
-            self._stream.feed(os.read(self._keyboard, 1 << 16))
+            if not self._unseen:
+                ready, _, _ = select.select([self._keyboard], [], [], max(0, end - time.monotonic()))
+                assert ready, f"{pattern!r} does not come; the screen is\n{self.text}"
+                self._unseen = os.read(self._keyboard, 1 << 16)
+            line, end_of_line, self._unseen = self._unseen.partition(b"\n")
+            self._stream.feed(line + end_of_line)
         return self.text
 
     def fresh(self) -> None:
