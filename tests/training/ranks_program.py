@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
@@ -72,6 +73,7 @@ def stop_all(learner: Learner) -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing)
+    dist.barrier()  # nobody sends it before everybody listens
     if RANK == 1:
         os.kill(os.getppid(), signal.SIGTERM)
     os.read(reading, 1)
