@@ -104,7 +104,7 @@ def test_an_end_of_text_in_the_middle_has_no_spelling() -> None:
     assert tokenizer.end_of_text_id == 2
     assert tokenizer.encode("aγbβ").tolist() == [0, 3, 1, 4]
     assert tokenizer.decode([0, 2, 3, 2, 4]) == "aγβ"
-    assert tokenizer.utf8(2) == b""
+    assert tokenizer.spellings[2] == b""
     assert tokenizer.encode("a?b", "replace").tolist() == [0, 0, 1]
 
 

@@ -2,7 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +78,7 @@ def quantized(model: Transformer, bits: int) -> dict[str, Any]:
 
 
 def numbers(n: int, *samples: int) -> NDArray[np.float64]:
-    return np.array([list(islice(uniforms(1, sample), n)) for sample in samples]).T
+    return np.stack([uniforms(1, sample).random(n) for sample in samples], axis=1)
 
 
 def options_of(config: ModelConfig) -> Options:

@@ -1,5 +1,4 @@
 import math
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,7 @@ samplers = st.builds(
 )
 def test_draws_follow_the_distribution(sampler: Sampler) -> None:
     p = sampler.probabilities(LOGITS, [2, 5])
-    drawn = np.bincount([choose(p, u) for u in islice(uniforms(seed=11), 20_000)], minlength=len(p))
+    drawn = np.bincount([choose(p, u) for u in uniforms(seed=11).random(20_000)], minlength=len(p))
     possible = p > 0
     assert drawn[~possible].sum() == 0
     assert stats.chisquare(drawn[possible], 20_000 * p[possible]).pvalue > 1e-3
@@ -138,16 +137,21 @@ def test_choosing_is_the_inverse_of_the_cumulative_distribution() -> None:
 
 def test_uniforms_are_a_function_of_seed_and_sample() -> None:
     pairs = [(0, 0), (0, 1), (1, 0), (1, 1), (2**32 - 1, 0), (0, 2**32 - 1)]
-    drawn = {pair: tuple(islice(uniforms(*pair), 5)) for pair in pairs}
+    drawn = {pair: tuple(uniforms(*pair).random(5)) for pair in pairs}
     assert len(set(drawn.values())) == len(pairs)
     state = torch.get_rng_state()
-    assert drawn == {pair: tuple(islice(uniforms(*pair), 5)) for pair in reversed(pairs)}
+    assert drawn == {pair: tuple(uniforms(*pair).random(5)) for pair in reversed(pairs)}
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_uniforms_are_the_same_in_any_pieces() -> None:
+    whole, pieces = uniforms(3, 4).random(100), uniforms(3, 4)
+    assert np.array_equal(np.concatenate([pieces.random(n) for n in (1, 8, 0, 64, 27)]), whole)
+
+
 def test_uniforms_are_uniform_along_and_across_samples() -> None:
-    along = list(islice(uniforms(3), 5_000))
-    across = [next(uniforms(3, sample)) for sample in range(5_000)]
+    along = uniforms(3).random(5_000)
+    across = [uniforms(3, sample).random() for sample in range(5_000)]
     for values in (along, across):
         assert stats.kstest(values, "uniform").pvalue > 1e-3
 

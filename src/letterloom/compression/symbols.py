@@ -45,7 +45,7 @@ class Alphabet:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._encoding = "latin-1" if tokenizer.kind == "bytes" else "utf-8"
-        spellings = [tokenizer.utf8(i).decode(self._encoding) for i in range(tokenizer.vocab_size)]
+        spellings = [spelling.decode(self._encoding) for spelling in tokenizer.spellings]
         if tokenizer.end_of_text_id is not None:
             spellings[tokenizer.end_of_text_id] = "" if "\n" in spellings else "\n"
         self._spellings = spellings

@@ -3,7 +3,6 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from numbers import Integral
 from typing import Literal
 
@@ -16,6 +15,7 @@ from letterloom.text.tokenizers import StreamDecoder, Tokenizer
 
 MOST_TOKENS = 10**12
 LONGEST_PIECE = 0.01  # seconds that may pass between two pieces of a text, where a single id takes less
+GROWTH = 8  # times as many ids as in the piece before, at most
 
 
 def generate(
@@ -95,8 +95,8 @@ def generate_samples(
     ids = tokenizer.encode(prompt, unknown)
     if not len(ids):
         ids = np.array([first_id(tokenizer)])
-    numbers = [islice(uniforms(seed, sample), max_new_tokens) for sample in samples]
-    drawn = _Drawn(lambda: engine.begin(ids, len(samples)), sampler, numbers)
+    numbers = [uniforms(seed, sample) for sample in samples]
+    drawn = _Drawn(lambda: engine.begin(ids, len(samples)), sampler, numbers, max_new_tokens)
     return tuple(_until_stop(_decoded(drawn.of(place), tokenizer), stops) for place in range(len(samples)))
 
 
@@ -111,8 +111,10 @@ def first_id(tokenizer: Tokenizer) -> int:
 class _Drawn:
     """The ids of several texts, drawn together in chunks as soon as one of them needs more."""
 
-    def __init__(self, begin: Callable[[], Streams], sampler: Sampler, numbers: Sequence[Iterator[float]]) -> None:
-        self._begin, self._sampler, self._numbers = begin, sampler, numbers
+    def __init__(
+        self, begin: Callable[[], Streams], sampler: Sampler, numbers: Sequence[np.random.Generator], length: int
+    ) -> None:
+        self._begin, self._sampler, self._numbers, self._left = begin, sampler, numbers, length
         self._streams: Streams | None = None
         self._unread: list[deque[list[int]]] = [deque() for _ in numbers]
         self._size = 1
@@ -125,18 +127,17 @@ class _Drawn:
 
     def _draw(self) -> bool:
         """A chunk for each text: first a single id, then as many as `LONGEST_PIECE` has time for; False at the end."""
-        chunk = np.array([list(islice(numbers, self._size)) for numbers in self._numbers]).T  # (n, S)
-        if not len(chunk):
+        size = min(self._size, self._left)
+        if size == 0:
             return False
+        self._left -= size
         began = time.perf_counter()
         if self._streams is None:
             self._streams = self._begin()
-        new_ids = self._streams.draw(self._sampler, np.ascontiguousarray(chunk))
-        took = time.perf_counter() - began
-        if took < LONGEST_PIECE / 2:
-            self._size *= 2
-        elif took > LONGEST_PIECE and self._size > 1:
-            self._size //= 2
+        new_ids = self._streams.draw(self._sampler, np.stack([numbers.random(size) for numbers in self._numbers], 1))
+        took = max(time.perf_counter() - began, 1e-6)  # a clock may be coarse
+        fitting = int(size * LONGEST_PIECE / took)
+        self._size = max(1, min(fitting, GROWTH * self._size))
         for unread, ids in zip(self._unread, new_ids.T.tolist(), strict=True):
             unread.append(ids)
         return True
@@ -147,7 +148,7 @@ def _decoded(chunks: Iterable[list[int]], tokenizer: Tokenizer) -> Iterator[str]
     decoder, end = StreamDecoder(tokenizer), tokenizer.end_of_text_id
     for ids in chunks:
         until = None if end is None or end not in ids else ids.index(end)
-        yield "".join(map(decoder.feed, ids[:until]))
+        yield decoder.feed(ids[:until])
         if until is not None:
             break
     yield decoder.finish()

@@ -1,8 +1,6 @@
 """From logits to the next id: a distribution as a function of the settings, and a draw as a function of a number."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
 from numbers import Integral
 from typing import NamedTuple
 
@@ -117,8 +115,10 @@ def choose(probabilities: NDArray[np.float64], uniform: float) -> int:
     return int(min(np.searchsorted(cdf, uniform * cdf[-1], side="right"), largest))
 
 
-def uniforms(seed: int, sample: int = 0) -> Iterator[float]:
-    """Numbers in [0, 1), one a generated id: a function of (seed, sample) alone (Philox, Salmon et al. 2011).
+def uniforms(seed: int, sample: int = 0) -> np.random.Generator:
+    """Whose `random(n)` gives the next n numbers in [0, 1), one for each id to be drawn.
+
+    They are a function of (seed, sample) alone (Philox, Salmon et al. 2011), in whatever pieces they are taken.
 
     Raises:
         ConfigError: seed or sample is not a whole number from 0 to 2^32 - 1.
@@ -126,8 +126,7 @@ def uniforms(seed: int, sample: int = 0) -> Iterator[float]:
     for name, value in (("seed", seed), ("sample", sample)):
         valid = isinstance(value, Integral) and 0 <= value <= LARGEST_SEED
         _require(name, value, valid, "a whole number from 0 to 4294967295")
-    generator = np.random.Generator(np.random.Philox(key=np.array([seed, sample], dtype=np.uint64)))
-    return (generator.random() for _ in count())
+    return np.random.Generator(np.random.Philox(key=np.array([seed, sample], dtype=np.uint64)))
 
 
 def _require(name: str, value: object, valid: bool, allowed: str) -> None:

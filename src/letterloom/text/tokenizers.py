@@ -8,9 +8,9 @@ end-of-text stands between documents and has no spelling; its id is the last one
 import codecs
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -61,8 +61,9 @@ class Tokenizer(Protocol):
             ValueError: an id is outside the vocabulary.
         """
 
-    def utf8(self, token: int) -> bytes:
-        """The bytes that one id stands for; none for end-of-text."""
+    @property
+    def spellings(self) -> Sequence[bytes]:
+        """The bytes that each id stands for; none for end-of-text."""
 
     def starts(self, ids: NDArray[Any]) -> NDArray[np.bool_]:
         """True where an id begins a character, or is an end-of-text; shape (n,)."""
@@ -131,8 +132,9 @@ class CharacterTokenizer:
             known = known[known != self.end_of_text_id]
         return str(self._points[known].tobytes(), "utf-32-le")
 
-    def utf8(self, token: int) -> bytes:
-        return self.decode([token]).encode()
+    @cached_property
+    def spellings(self) -> Sequence[bytes]:
+        return tuple(self.decode([token]).encode() for token in range(self.vocab_size))
 
     def starts(self, ids: NDArray[Any]) -> NDArray[np.bool_]:
         return np.ones(len(ids), dtype=np.bool_)
@@ -195,8 +197,9 @@ class ByteTokenizer:
         known = _checked(ids, self.vocab_size)
         return known[known < 256].astype(np.uint8).tobytes().decode("utf-8", "replace")
 
-    def utf8(self, token: int) -> bytes:
-        return b"" if token == self.end_of_text_id else bytes([token])
+    @cached_property
+    def spellings(self) -> Sequence[bytes]:
+        return (*(bytes([byte]) for byte in range(256)), *[b""] * self.end_of_text)
 
     def starts(self, ids: NDArray[Any]) -> NDArray[np.bool_]:
         return np.asarray((ids & 0xC0) != 0x80)  # 10xxxxxx continues a character; end-of-text is 1 00000000
@@ -206,18 +209,18 @@ class ByteTokenizer:
 
 
 class StreamDecoder:
-    """Decodes ids one at a time; holds bytes back until they make a character.
+    """Decodes ids piece by piece; holds bytes back until they make a character.
 
     What `feed` and `finish` return, joined, is what `decode` gives for all ids at once.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._utf8 = cache(tokenizer.utf8)
+        self._spelling = tokenizer.spellings.__getitem__
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def feed(self, token: int) -> str:
-        """The characters that are whole now: often one, sometimes none."""
-        return self._decoder.decode(self._utf8(token))
+    def feed(self, ids: Iterable[int]) -> str:
+        """The characters that are whole now; the bytes of one that is not are kept for the next piece."""
+        return self._decoder.decode(b"".join(map(self._spelling, ids)))
 
     def finish(self) -> str:
         """What is left: U+FFFD for a character that was never finished, else nothing."""

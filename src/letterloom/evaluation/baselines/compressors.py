@@ -80,7 +80,7 @@ COMPRESSORS = (
 
 def spelled(ids: Ids, tokenizer: Tokenizer) -> bytes:
     """The bytes that compressors see."""
-    spelling = [tokenizer.utf8(token) for token in range(tokenizer.vocab_size)]
+    spelling = list(tokenizer.spellings)
     if tokenizer.end_of_text_id is not None:
         spelling[tokenizer.end_of_text_id] = _END_OF_TEXT
     return b"".join(map(spelling.__getitem__, ids.tolist()))

@@ -11,7 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from letterloom.config import NORM_EPS
-from letterloom.generation.compiled.intrinsics import COLUMNS, INNER, PAD, block_product
+from letterloom.generation.compiled.intrinsics import COLUMNS, INNER, PAD, PANELS, block_product, float_of_bits
 
 Array = NDArray[np.float32]
 
@@ -25,20 +25,25 @@ _ERF = tuple(map(np.float32, (0.254829592, -0.284496736, 1.421413741, -1.4531520
 _ERF_SCALE = np.float32(0.3275911)
 _ROOT_HALF = np.float32(math.sqrt(0.5))
 
-_column_block = block_product(8, 1)
-_square_block = block_product(4, COLUMNS)
+_block, _column_of_block = block_product(PANELS, COLUMNS), block_product(PANELS, 1)
+_panel, _column = block_product(1, COLUMNS), block_product(1, 1)
 
 
-@njit(error_model="numpy", forceinline=True, **INNER)
+@njit(error_model="numpy", **INNER)
 def product(w: Array, bias: Array, x: Array, y: Array, first: int, last: int, depth: int) -> None:
-    """y[:, first:last] = x @ w[first:last].T + bias[first:last]; first, last and depth are multiples of `PAD`."""
+    """y[:, r] = bias[r] + x[:, :depth] @ w[r, :depth] for the rows r of w's panels first to last."""
     whole = x.shape[0] // COLUMNS * COLUMNS
-    for r in range(first, last, 8):
-        for m in range(0, whole, COLUMNS):  # these 8 rows of w stay in the nearest cache
-            _square_block(w, bias, x, y, r, m, depth)
-            _square_block(w, bias, x, y, r + 4, m, depth)
+    blocks = first + (last - first) // PANELS * PANELS
+    for p in range(first, blocks, PANELS):
+        for m in range(0, whole, COLUMNS):  # these panels of w stay in the nearest caches
+            _block(w, bias, x, y, p, m, depth)
         for m in range(whole, x.shape[0]):
-            _column_block(w, bias, x, y, r, m, depth)
+            _column_of_block(w, bias, x, y, p, m, depth)
+    for p in range(blocks, last):
+        for m in range(0, whole, COLUMNS):
+            _panel(w, bias, x, y, p, m, depth)
+        for m in range(whole, x.shape[0]):
+            _column(w, bias, x, y, p, m, depth)
 
 
 @njit(fastmath=_FAST, error_model="numpy", forceinline=True, **INNER)
@@ -58,7 +63,7 @@ def normalise(x: Array, gain: Array, bias: Array, rms: bool, y: Array) -> None:
 
 
 @njit(fastmath=_FAST, error_model="numpy", forceinline=True, **INNER)
-def exponential(x: Array, powers: NDArray[np.int32]) -> None:
+def exponential(x: Array) -> None:
     """The exponential of each x <= 0, in place: 2^n by its bits, times 2^f by a polynomial, for n + f = x / ln 2."""
     for i in range(len(x)):
         z = (np.float32(-87.0) if x[i] < np.float32(-87.0) else x[i]) * _LOG2_E  # NaN stays NaN
@@ -71,15 +76,11 @@ def exponential(x: Array, powers: NDArray[np.int32]) -> None:
         value = value * f + _POWERS[3]
         value = value * f + _POWERS[2]
         value = value * f + _POWERS[1]
-        x[i] = value * f + _POWERS[0]
-        powers[i] = (n + np.int32(127)) << np.int32(23)
-    scales = powers.view(np.float32)
-    for i in range(len(x)):
-        x[i] *= scales[i]
+        x[i] = (value * f + _POWERS[0]) * float_of_bits((n + np.int32(127)) << np.int32(23))
 
 
 @njit(fastmath=_FAST, error_model="numpy", forceinline=True, **INNER)
-def activate(x: Array, gate: Array, kind: int, e: Array, powers: NDArray[np.int32]) -> None:
+def activate(x: Array, gate: Array, kind: int, e: Array) -> None:
     """The MLP's non-linearity in place on its hidden layer x; of SwiGLU also the gate's projection is given.
 
     GELU takes the error function of Abramowitz and Stegun 1964, 7.1.26, which is within 1.5e-7.
@@ -94,7 +95,7 @@ def activate(x: Array, gate: Array, kind: int, e: Array, powers: NDArray[np.int3
     elif kind == GELU:
         for i in range(len(x)):
             e[i] = -half * x[i] * x[i]
-        exponential(e[: len(x)], powers)
+        exponential(e[: len(x)])
         for i in range(len(x)):
             t = one / (one + _ERF_SCALE * abs(x[i]) * _ROOT_HALF)
             tail = t * (_ERF[0] + t * (_ERF[1] + t * (_ERF[2] + t * (_ERF[3] + t * _ERF[4])))) * e[i]  # 1 - erf|x|
@@ -103,7 +104,7 @@ def activate(x: Array, gate: Array, kind: int, e: Array, powers: NDArray[np.int3
         for i in range(len(x)):
             u = gate[i] if kind == SWIGLU else _TANH_SCALE * (x[i] + np.float32(0.044715) * x[i] * x[i] * x[i])
             e[i] = -abs(u)
-        exponential(e[: len(x)], powers)
+        exponential(e[: len(x)])
         for i in range(len(x)):
             u = gate[i] if kind == SWIGLU else x[i]
             sigmoid = (one if u > zero else e[i]) / (one + e[i])
@@ -143,34 +144,26 @@ def _largest(x: Array) -> float:
 
 @njit(fastmath=_FAST, error_model="numpy", forceinline=True, **INNER)
 def attend(
-    q: Array,
-    keys: Array,
-    values: Array,
-    length: int,
-    scale: float,
-    none: Array,
-    scores: Array,
-    powers: NDArray[np.int32],
-    y: Array,
+    q: Array, keys: Array, values: Array, length: int, scale: float, none: Array, scores: Array, y: Array
 ) -> None:
     """Attention of one query to the first `length` keys, into y.
 
-    q and y (1, K), keys (T, K), values (K, T), scores (1, T), K and T padded; `none` (T,) holds zeros.
+    q (1, K), keys (P(T) / PAD, K, PAD), scores (1, P(T)), values (P(K) / PAD, T, PAD), y (1, P(K)); `none`, zeros.
     """
-    span = -(-length // PAD) * PAD  # whole vectors; what they hold beyond the length is finite, and made 0
-    product(keys, none, q, scores, 0, span, q.shape[1])
-    row = scores[0, :span]
-    for t in range(length, span):
+    panels = -(-length // PAD)
+    product(keys, none, q, scores, 0, panels, q.shape[1])
+    row = scores[0, : panels * PAD]
+    for t in range(length, len(row)):  # whole vectors; what they hold beyond the length is made 0
         row[t] = row[0]
     largest = _largest(row)
-    for t in range(span):
+    for t in range(len(row)):
         row[t] = (row[t] - largest) * np.float32(scale)
-    exponential(row, powers)
-    for t in range(length, span):
+    exponential(row)
+    for t in range(length, len(row)):
         row[t] = np.float32(0.0)
     total = np.float32(0.0)
-    for t in range(span):
+    for t in range(len(row)):
         total += row[t]
-    product(values, none, scores, y, 0, y.shape[1], span)
+    product(values, none, scores, y, 0, len(values), length)
     for i in range(y.shape[1]):
         y[0, i] /= total

@@ -16,6 +16,7 @@ from letterloom import accounting
 from letterloom.config import ModelConfig
 from letterloom.errors import NonFiniteError
 from letterloom.generation.compiled.drawing import draw
+from letterloom.generation.compiled.intrinsics import PAD
 from letterloom.generation.compiled.reading import ABANDONED, FAILED, LENGTH, TILE, Buffers, State
 from letterloom.generation.compiled.weights import aligned, lay_out, options_of, padded
 from letterloom.generation.sampler import NOT_FINITE, Sampler
@@ -141,7 +142,7 @@ class _Part:
     @classmethod
     def made(cls, engine: CompiledEngine, window: NDArray[np.int64], streams: int, threads: int) -> "_Part":
         config = engine.config
-        context, head = padded(config.context_length), padded(config.d_head)
+        t, k = config.context_length, config.d_head
         ids = np.zeros((streams, config.context_length + 1), dtype=np.int64)
         ids[:, : len(window)] = window
         marks = np.zeros(3, dtype=np.int64)
@@ -150,8 +151,8 @@ class _Part:
         state = State(
             ids,
             marks,
-            keys=aligned((*heads, context, head)),
-            values=aligned((*heads, head, context)),
+            keys=aligned((*heads, padded(t) // PAD, k, PAD)),
+            values=aligned((*heads, padded(k) // PAD, t, PAD)),
             logits=aligned((streams, padded(engine.vocab_size))),
         )
         return cls(state, _buffers(config, threads))
@@ -161,7 +162,7 @@ def _buffers(config: ModelConfig, threads: int) -> list[Buffers]:
     d, f, k, t = map(padded, (config.d_model, config.d_hidden, config.d_head, config.context_length))
     shared = {
         "qkv": aligned((TILE, padded(3 * config.d_model))),
-        "attended": aligned((TILE, d)),
+        "attended": aligned((TILE, config.d_model)),
         "hidden": aligned((TILE, f)),
         "gate": aligned((TILE, f)),
         "projected": aligned((TILE, d)),
@@ -170,13 +171,12 @@ def _buffers(config: ModelConfig, threads: int) -> list[Buffers]:
         Buffers(
             **shared,
             x=aligned((TILE, config.d_model)),
-            normed=aligned((TILE, d)),
-            query=aligned((1, k)),
+            normed=aligned((TILE, config.d_model)),
+            turned=aligned((1, config.d_head)),
             scores=aligned((1, t)),
             mixed=aligned((1, k)),
             none=aligned((max(t, k),)),
             exponents=aligned((f,)),
-            powers=aligned((max(f, t),)).view(np.int32),
         )
         for _ in range(threads)
     ]

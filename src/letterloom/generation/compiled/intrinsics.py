@@ -1,8 +1,9 @@
 """What Numba's Python cannot say, in LLVM's own words: sums that stay in vector registers, and threads that wait.
 
-A product is computed in blocks of 8 rows by 1 column, or 4 by 4, whose sums never leave the registers: that is where
-the speed is, twice that of the BLAS libraries at a language model's small sizes. Every sum is taken in the same order
-whatever the block, so what a model answers does not depend on how many texts it reads at a time, nor on threads.
+A matrix lies in panels of `PAD` rows, column after column, so that a column of a panel is a vector: a product adds
+columns times numbers to sums that never leave the registers, and nothing is added up across a vector (Goto and van de
+Geijn 2008, section 4). Every sum is taken in the same order, whatever the block, so what a model answers does not
+depend on how many texts it reads at a time, nor on threads.
 """
 
 import os
@@ -16,61 +17,63 @@ from numba.extending import intrinsic
 from letterloom.runs.quantized import GROUP
 
 INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # compiled code calls it, and nothing else
-PAD = 16  # a multiple of every width below: how far rows and columns are filled up with zeros
+PAD = 16  # rows of a panel, which are filled up with zeros: a register of AVX-512, two of AVX2
+GROUP_BYTES = 4 * PAD + GROUP * PAD  # of a quantized panel: the scales of its rows, then codes, column after column
+COLUMNS = 4  # of a block
+PANELS = 4 if binding.get_host_cpu_features().get("avx512f") else 1  # of a block, whose sums have to fit the registers
 
 
-def _vector_width() -> tuple[int, int]:
-    """Floats in a register of this processor, and columns of a block whose sums fit its registers."""
-    features = binding.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 16, 4
-    if features.get("avx2"):  # half as many registers
-        return 8, 2
-    return 4, 4
+def block_product(panels: int, columns: int) -> Any:
+    """An intrinsic: y[m + j, r] = bias[r] + sum over k < depth of w[r, k] * x[m + j, k], for a block of j and r.
 
-
-LANES, COLUMNS = _vector_width()
-
-
-def block_product(rows: int, columns: int) -> Any:
-    """An intrinsic: y[m + j, r + i] = bias[r + i] + sum over k < depth of w[r + i, k] * x[m + j, k], for a whole block.
-
-    All arrays are C-contiguous float32, w (R, >= depth), x (M, >= depth), y (M, >= R), bias (R,); depth is a multiple
-    of `PAD`. Or w is int8: in a row depth codes, then the float32 scale of each `GROUP` of them, bytes as they are. A
-    code times its scale is exact, so the sums are bit for bit those of the float32 weights that are meant.
+    The rows r are those of `panels` panels from panel p on. All arrays are C-contiguous float32, x (M, >= depth), y
+    (M, >= R), bias (R,), and w (R / PAD, >= depth, PAD). Or w is int8, (R / PAD, groups, GROUP_BYTES): a code times
+    its scale is exact, so the sums are bit for bit those of the float32 weights that are meant.
     """
 
     @intrinsic
-    def block(_: Any, w: Any, bias: Any, x: Any, y: Any, r: Any, m: Any, depth: Any) -> Any:
+    def block(_: Any, w: Any, bias: Any, x: Any, y: Any, p: Any, m: Any, depth: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             arrays = [
                 context.make_array(t)(context, builder, a) for t, a in zip(signature.args, arguments[:4], strict=False)
             ]
-            (w, bias, x, y), (r, m, depth) = arrays, arguments[4:]
-            w_rows = [_row(builder, w, r, i) for i in range(rows)]
+            (w, bias, x, y), (p, m, depth) = arrays, arguments[4:]
+            w_panels = [_row(builder, w, p, i) for i in range(panels)]
             x_rows = [_row(builder, x, m, j) for j in range(columns)]
-            zero = ir.Constant(_vector(LANES), None)
-            sums = [cgutils.alloca_once_value(builder, zero) for _ in range(rows * columns)]  # become registers
-            lanes = ir.Constant(depth.type, LANES)
-            read_weights = _dequantize if signature.args[0].dtype == types.int8 else _read_floats
-            with cgutils.for_range(builder, builder.udiv(depth, lanes)) as loop:
-                k = builder.mul(loop.index, lanes)
-                w_parts = [read_weights(builder, row, k, depth) for row in w_rows]
-                x_parts = [_load(builder, builder.gep(row, [k]), LANES) for row in x_rows]
-                for place, total in enumerate(sums):
-                    term = builder.fmul(w_parts[place % rows], x_parts[place // rows], flags=("contract",))
-                    builder.store(builder.fadd(builder.load(total), term, flags=("contract",)), total)
-            dots = _added_up(builder, [builder.load(total) for total in sums])
-            offset = _load(builder, builder.gep(bias.data, [r]), rows)
-            for j in range(columns):
-                place, lane = divmod(j * rows, LANES)
-                column = _lanes(builder, dots[place], dots[-1], range(lane, lane + rows))
-                _store(builder, builder.fadd(column, offset), builder.gep(_row(builder, y, m, j), [r]))
+            zero = ir.Constant(_FLOATS, None)
+            sums = [[cgutils.alloca_once_value(builder, zero) for _ in w_panels] for _ in x_rows]  # become registers
+
+            def add_column(k: Any, column: list[Any]) -> None:
+                for row, totals in zip(x_rows, sums, strict=True):
+                    number = _broadcast(builder, builder.load(builder.gep(row, [k])))
+                    for weights, total in zip(column, totals, strict=True):
+                        term = builder.fmul(weights, number, flags=("contract",))
+                        builder.store(builder.fadd(builder.load(total), term, flags=("contract",)), total)
+
+            columns_of = _columns_of_codes if signature.args[0].dtype == types.int8 else _columns_of_floats
+            columns_of(builder, w_panels, depth, add_column)
+            first = builder.mul(p, ir.Constant(p.type, PAD))
+            for i in range(panels):
+                r = builder.add(first, ir.Constant(p.type, i * PAD))
+                offset = _load(builder, builder.gep(bias.data, [r]), _FLOATS)
+                for j, totals in enumerate(sums):
+                    total = builder.fadd(builder.load(totals[i]), offset)
+                    _store(builder, total, builder.gep(_row(builder, y, m, j), [r]))
             return context.get_dummy_value()
 
-        return types.void(w, bias, x, y, r, m, depth), generate
+        return types.void(w, bias, x, y, p, m, depth), generate
 
     return block
+
+
+@intrinsic
+def float_of_bits(_: Any, bits: Any) -> Any:  # noqa: ARG001
+    """The float32 of which these are the 32 bits."""
+
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
 
 
 @intrinsic
@@ -98,54 +101,52 @@ def arrived(_: Any, counter: Any) -> Any:
 # Another thread may have this core; Windows has its own name for it.
 give_way = types.ExternalFunction("SwitchToThread" if os.name == "nt" else "sched_yield", types.int32())
 
-
-def _added_up(builder: Any, vectors: list[Any]) -> list[Any]:
-    """The sums of the lanes of each vector, one after another in as few: halves are added to halves, two at a time."""
-    group = LANES
-    while group > 1:
-        half = group // 2
-        pairs = list(zip(vectors[::2], vectors[1::2], strict=True)) if len(vectors) > 1 else [(vectors[0], vectors[0])]
-        lower = [start + i for start in range(0, 2 * LANES, group) for i in range(half)]
-        upper = [lane + half for lane in lower]
-        vectors = [builder.fadd(_lanes(builder, a, b, lower), _lanes(builder, a, b, upper)) for a, b in pairs]
-        group = half
-    return vectors
+_FLOATS = ir.VectorType(ir.FloatType(), PAD)
+_CODES = ir.VectorType(ir.IntType(8), PAD)
 
 
-def _read_floats(builder: Any, row: Any, k: Any, _: Any) -> Any:
-    """`LANES` weights of a row, from place k on."""
-    return _load(builder, builder.gep(row, [k]), LANES)
+def _columns_of_floats(builder: Any, panels: list[Any], depth: Any, add_column: Any) -> None:
+    """Call `add_column` with each k < depth and column k of each panel."""
+    with cgutils.for_range(builder, depth) as loop:
+        place = builder.mul(loop.index, ir.Constant(depth.type, PAD))
+        add_column(loop.index, [_load(builder, builder.gep(panel, [place]), _FLOATS) for panel in panels])
 
 
-def _dequantize(builder: Any, row: Any, k: Any, depth: Any) -> Any:
-    """`LANES` weights of a row, from place k on, of their codes and the scale of their group."""
-    vector = ir.VectorType(ir.IntType(8), LANES)
-    codes = builder.load(builder.bitcast(builder.gep(row, [k]), vector.as_pointer()))
-    codes.align = 1
-    scales = builder.bitcast(builder.gep(row, [depth]), ir.FloatType().as_pointer())
-    scale = builder.load(builder.gep(scales, [builder.udiv(k, ir.Constant(k.type, GROUP))]))
-    scale.align = 4
-    one = builder.insert_element(ir.Constant(_vector(LANES), None), scale, ir.Constant(ir.IntType(32), 0))
-    return builder.fmul(builder.sitofp(codes, _vector(LANES)), _lanes(builder, one, one, [0] * LANES))
+def _columns_of_codes(builder: Any, panels: list[Any], depth: Any, add_column: Any) -> None:
+    """The same, of codes times the scales of their group."""
+    group = ir.Constant(depth.type, GROUP)
+    groups = builder.udiv(builder.add(depth, ir.Constant(depth.type, GROUP - 1)), group)
+    with cgutils.for_range(builder, groups) as outer:
+        start = builder.mul(outer.index, ir.Constant(depth.type, GROUP_BYTES))
+        here = [builder.gep(panel, [start]) for panel in panels]
+        scales = [_load(builder, place, _FLOATS) for place in here]
+        first = builder.mul(outer.index, group)
+        left = builder.sub(depth, first)
+        length = builder.select(builder.icmp_signed("<", left, group), left, group)
+        with cgutils.for_range(builder, length) as inner:
+            place = builder.add(
+                builder.mul(inner.index, ir.Constant(depth.type, PAD)), ir.Constant(depth.type, 4 * PAD)
+            )
+            codes = [builder.sitofp(_load(builder, builder.gep(panel, [place]), _CODES), _FLOATS) for panel in here]
+            column = [builder.fmul(code, scale) for code, scale in zip(codes, scales, strict=True)]
+            add_column(builder.add(first, inner.index), column)
 
 
-def _vector(length: int) -> Any:
-    return ir.VectorType(ir.FloatType(), length)
-
-
-def _lanes(builder: Any, a: Any, b: Any, chosen: Any) -> Any:
-    chosen = list(chosen)
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(chosen)), chosen))
+def _broadcast(builder: Any, number: Any) -> Any:
+    one = builder.insert_element(ir.Constant(_FLOATS, None), number, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), PAD), [0] * PAD))
 
 
 def _row(builder: Any, array: Any, index: Any, offset: int) -> Any:
-    """Where row index + offset of a matrix begins."""
-    length = cgutils.unpack_tuple(builder, array.shape)[1]
+    """Where array[index + offset] begins."""
+    length = index.type(1)
+    for size in cgutils.unpack_tuple(builder, array.shape)[1:]:
+        length = builder.mul(length, size)
     return builder.gep(array.data, [builder.mul(builder.add(index, ir.Constant(index.type, offset)), length)])
 
 
-def _load(builder: Any, pointer: Any, length: int) -> Any:
-    value = builder.load(builder.bitcast(pointer, _vector(length).as_pointer()))
+def _load(builder: Any, pointer: Any, vector: Any) -> Any:
+    value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
     value.align = 4
     return value
 

@@ -26,8 +26,8 @@ class State(NamedTuple):
 
     ids: NDArray[np.int64]  # (S, T + 1): the window, and the id that does not fit it any more
     marks: NDArray[np.int64]  # ids in the window; how many of them were read; whether a logit was not finite
-    keys: Array  # (L, S, H, P(T), P(K))
-    values: Array  # (L, S, H, P(K), P(T))
+    keys: Array  # (L, S, H, P(T) / PAD, K, PAD)
+    values: Array  # (L, S, H, P(K) / PAD, T, PAD)
     logits: Array  # (S, P(V)): after the last id that was read
 
 
@@ -35,18 +35,17 @@ class Buffers(NamedTuple):
     """What the threads write for one another, then what each has for itself."""
 
     qkv: Array  # (M, P(3 D))
-    attended: Array  # (M, P(D))
+    attended: Array  # (M, D)
     hidden: Array  # (M, P(F))
     gate: Array  # (M, P(F))
     projected: Array  # (M, P(D))
     x: Array  # (M, D)
-    normed: Array  # (M, P(D))
-    query: Array  # (1, P(K))
+    normed: Array  # (M, D)
+    turned: Array  # (1, K): a query or a key
     scores: Array  # (1, P(T))
     mixed: Array  # (1, P(K))
     none: Array  # (max(P(T), P(K)),): stays zero
     exponents: Array  # (P(F),)
-    powers: NDArray[np.int32]  # (max(P(F), P(T)),)
 
 
 @njit(error_model="numpy", forceinline=True, **INNER)
@@ -63,10 +62,9 @@ def wait(turnstile: NDArray[np.int64], world: int) -> None:
 
 
 @njit(error_model="numpy", forceinline=True, **INNER)
-def _share(length: int, rank: int, world: int) -> tuple[int, int]:
-    """The rows of a matrix of `length` (padded) that a thread computes."""
-    parts = length // PAD
-    return parts * rank // world * PAD, parts * (rank + 1) // world * PAD
+def _share(panels: int, rank: int, world: int) -> tuple[int, int]:
+    """The panels, of so many, that a thread computes."""
+    return panels * rank // world, panels * (rank + 1) // world
 
 
 @njit(error_model="numpy", forceinline=True, **INNER)
@@ -92,44 +90,44 @@ def _add(x: Array, y: Array, norm: Array, options: Options, normed: Array) -> No
 
 
 @njit(error_model="numpy", forceinline=True, **INNER)
-def _remember(
-    qkv: Array, options: Options, cos: Array, sin: Array, t: int, first: int, last: int, keys: Array, values: Array
-) -> None:
-    """Put the keys and values of heads first to last, from one row of projections, in their place; make queries."""
-    width = options.d_head
-    d = options.n_heads * width
-    for h in range(first, last):
-        q, k = h * width, d + h * width
-        position_head(qkv[q : q + width], options.unit_heads, cos, sin, qkv[q : q + width])
-        position_head(qkv[k : k + width], options.unit_heads, cos, sin, keys[h, t])
-        for i in range(width):
-            values[h, i, t] = qkv[2 * d + q + i]
-
-
-@njit(error_model="numpy", forceinline=True, **INNER)
 def _attend_heads(
     qkv: Array,
-    width: int,
-    keys: Array,
-    values: Array,
-    length: int,
+    options: Options,
+    cos: Array,
+    sin: Array,
+    t: int,
+    asked: bool,
     first: int,
     last: int,
-    query: Array,
-    none: Array,
-    scores: Array,
-    powers: NDArray[np.int32],
-    mixed: Array,
+    keys: Array,
+    values: Array,
+    buffers: Buffers,
     y: Array,
 ) -> None:
-    """Attention of one row's queries to the first `length` keys, into heads first to last of y (D,)."""
+    """Put keys and values of position t, of heads first to last, in their place; attention, if `asked`, into y (D,).
+
+    `qkv` are the position's projections; earlier positions are in their place already.
+    """
+    width = options.d_head
+    d = options.n_heads * width
     scale = 1 / np.sqrt(width)
+    turned, mixed = buffers.turned, buffers.mixed
     for h in range(first, last):
+        q = h * width
+        k, v = d + q, 2 * d + q
+        position_head(qkv[k : k + width], options.unit_heads, cos, sin, turned[0])
+        panel, lane = keys[h, t // PAD], t % PAD
         for i in range(width):
-            query[0, i] = qkv[h * width + i]
-        attend(query, keys[h], values[h], length, scale, none, scores, powers, mixed)
-        for i in range(width):
-            y[h * width + i] = mixed[0, i]
+            panel[i, lane] = turned[0, i]
+        for i in range(0, width, PAD):
+            column = values[h, i // PAD, t]
+            for j in range(min(PAD, width - i)):
+                column[j] = qkv[v + i + j]
+        if asked:
+            position_head(qkv[q : q + width], options.unit_heads, cos, sin, turned[0])
+            attend(turned, keys[h], values[h], t + 1, scale, buffers.none, buffers.scores, mixed)
+            for i in range(width):
+                y[q + i] = mixed[0, i]
 
 
 @njit(inline="always")
@@ -163,34 +161,29 @@ def _read_rows(
         norm = weights.attention_norm[layer]
         for m in range(n):
             normalise(x[m], norm[0], norm[1], options.rms, normed[m])
-        lower, upper = _share(qkv.shape[1], rank, world)
+        lower, upper = _share(len(weights.qkv[layer]), rank, world)
         product(weights.qkv[layer], weights.qkv_bias[layer], normed, qkv, lower, upper, normed.shape[1])
         wait(turnstile, world)
-        for m in range(n):
-            s, t = (first + m) % streams, (first + m) // streams
-            cos, sin = weights.cos[t], weights.sin[t]
-            _remember(qkv[m], options, cos, sin, t, first_head, last_head, keys[layer, s], values[layer, s])
         if layer == layers - 1:
             begin = unasked  # their keys and values are all that later ones ask of them
-        for m in range(begin, n):
+        for m in range(n):
             s, t = (first + m) % streams, (first + m) // streams
             _attend_heads(
                 qkv[m],
-                options.d_head,
-                keys[layer, s],
-                values[layer, s],
-                t + 1,
+                options,
+                weights.cos[t],
+                weights.sin[t],
+                t,
+                m >= begin,
                 first_head,
                 last_head,
-                buffers.query,
-                buffers.none,
-                buffers.scores,
-                buffers.powers,
-                buffers.mixed,
+                keys[layer, s],
+                values[layer, s],
+                buffers,
                 attended[m],
             )
         wait(turnstile, world)
-        lower, upper = _share(projected.shape[1], rank, world)
+        lower, upper = _share(len(weights.out[layer]), rank, world)
         product(
             weights.out[layer],
             weights.out_bias[layer],
@@ -205,7 +198,7 @@ def _read_rows(
         for m in range(begin, n):
             _add(x[m], projected[m, :d], weights.attention_post_norm[layer], options, normed[m, :d])
             normalise(x[m], norm[0], norm[1], options.rms, normed[m])
-        lower, upper = _share(hidden.shape[1], rank, world)
+        lower, upper = _share(len(weights.up[layer]), rank, world)
         product(
             weights.up[layer], weights.up_bias[layer], normed[begin:], hidden[begin:], lower, upper, normed.shape[1]
         )
@@ -221,10 +214,13 @@ def _read_rows(
             )
         for m in range(begin, n):
             activate(
-                hidden[m, lower:upper], gate[m, lower:upper], options.activation, buffers.exponents, buffers.powers
+                hidden[m, lower * PAD : upper * PAD],
+                gate[m, lower * PAD : upper * PAD],
+                options.activation,
+                buffers.exponents,
             )
         wait(turnstile, world)
-        lower, upper = _share(projected.shape[1], rank, world)
+        lower, upper = _share(len(weights.down[layer]), rank, world)
         product(
             weights.down[layer],
             weights.down_bias[layer],
@@ -243,11 +239,12 @@ def _read_rows(
         normalise(x[m], weights.norm[0, 0], weights.norm[0, 1], options.rms, normed[m])
     s = (first + begin) % streams
     logits = state.logits[s : s + n - begin]
-    lower, upper = _share(logits.shape[1], rank, world)
+    lower, upper = _share(len(weights.head[0]), rank, world)
     product(weights.head[0], weights.head_bias[0], normed[begin:], logits, lower, upper, normed.shape[1])
     if options.soft_cap > 0:
         cap = np.float32(options.soft_cap)
-        logits[:, lower:upper] = cap * np.tanh(logits[:, lower:upper] / cap)
+        share = logits[:, lower * PAD : upper * PAD]
+        share[:] = cap * np.tanh(share / cap)
     wait(turnstile, world)
 
 

@@ -1,5 +1,6 @@
 """A model's parameters, laid out for the kernels: one array of each kind over all layers, padded with zeros."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from letterloom.config import POSITION_BASE, ModelConfig
 from letterloom.generation.compiled import arithmetic
 from letterloom.generation.compiled.arithmetic import Array
-from letterloom.generation.compiled.intrinsics import PAD
+from letterloom.generation.compiled.intrinsics import GROUP_BYTES, PAD
 from letterloom.runs.quantized import GROUP, Parameter, QuantizedMatrix, widened
 
 GAP = 256  # floats; LLVM keeps the distance of a vector, times the few that it takes in a turn of the loop
@@ -40,8 +41,8 @@ class Options(NamedTuple):
 class Weights(NamedTuple):
     """Float32, C-contiguous, 64-byte aligned. L layers; P(n) is n filled up to a multiple of `PAD`.
 
-    A norm is (2, D): gain and bias. What a model lacks is zeros (an added row, a bias) or empty (a matrix). Of a
-    quantized model the matrices of the products are int8, a row as `intrinsics.block_product` reads it.
+    A norm is (2, D): gain and bias. What a model lacks is zeros (an added row, a bias) or empty (a matrix). A matrix
+    (R, C) of the products lies in panels, (P(R) / PAD, C, PAD), or int8, as `intrinsics.block_product` reads them.
     """
 
     embedding: Array  # (V, D)
@@ -50,21 +51,21 @@ class Weights(NamedTuple):
     cos: Array  # (T, K / 2), or (T, 0)
     sin: Array
     attention_norm: Array  # (L, 2, D)
-    qkv: Array  # (L, P(3 D), P(D))
+    qkv: Array  # (L, panels of (3 D, D))
     qkv_bias: Array  # (L, P(3 D))
-    out: Array  # (L, P(D), P(D))
+    out: Array  # (L, panels of (D, D))
     out_bias: Array
     attention_post_norm: Array
     mlp_norm: Array
-    up: Array  # (L, P(F), P(D))
+    up: Array  # (L, panels of (F, D))
     up_bias: Array
-    gate: Array  # (L, P(F), P(D)), or (0, P(F), P(D))
+    gate: Array  # (L, panels of (F, D)), or none
     gate_bias: Array
-    down: Array  # (L, P(D), P(F))
+    down: Array  # (L, panels of (D, F))
     down_bias: Array
     mlp_post_norm: Array
     norm: Array  # (1, 2, D)
-    head: Array  # (1, P(V), P(D))
+    head: Array  # (1, panels of (V, D))
     head_bias: Array  # (1, P(V))
 
 
@@ -127,8 +128,8 @@ def lay_out(parameters: Mapping[str, Parameter], config: ModelConfig, vocab_size
         return aligned(shape) if found is None else _padded(found, shape)
 
     def matrices(names: Sequence[str], rows: int, columns: int) -> NDArray[Any]:
-        filled = _rows_quantized if quantized else _rows_of_floats
-        return filled([parameters[name] for name in names], padded(rows), padded(columns))
+        in_panels = _panels_of_codes if quantized else _panels_of_floats
+        return in_panels([parameters[name] for name in names], padded(rows) // PAD, columns)
 
     def of_layers(name: str, rows: int, columns: int) -> NDArray[Any]:
         return matrices([f"blocks.{i}.{name}.weight" for i in range(config.n_layers)], rows, columns)
@@ -169,7 +170,7 @@ def lay_out(parameters: Mapping[str, Parameter], config: ModelConfig, vocab_size
         up_bias=biases_of_layers("mlp.up", f),
         gate=of_layers("mlp.gate", f, d) if gated else matrices([], f, d),
         gate_bias=biases_of_layers("mlp.gate", f) if gated else aligned((0, padded(f))),
-        down=of_layers("mlp.down", d, f),
+        down=of_layers("mlp.down", d, padded(f)),
         down_bias=biases_of_layers("mlp.down", d),
         mlp_post_norm=norms_of_layers("mlp_post_norm"),
         norm=norms("norm"),
@@ -189,7 +190,7 @@ def aligned(shape: tuple[int, ...]) -> Array:
     Nothing else lies in the `GAP` before them. A loop that writes so close behind what it reads does without vectors,
     lest they overlap, and rounds otherwise: the last digits would depend on where arrays happen to lie.
     """
-    size = int(np.prod(shape))
+    size = math.prod(shape)
     raw = np.zeros(GAP + size + PAD, np.float32)
     offset = GAP + -raw.ctypes.data % 64 // raw.itemsize
     return raw[offset : offset + size].reshape(shape)
@@ -201,23 +202,29 @@ def _padded(array: NDArray[np.floating], shape: tuple[int, ...]) -> Array:
     return whole
 
 
-def _rows_of_floats(matrices: Sequence[Any], rows: int, columns: int) -> Array:
-    whole = aligned((len(matrices), rows, columns))
+def _panels_of_floats(matrices: Sequence[Any], panels: int, columns: int) -> Array:
+    whole = aligned((len(matrices), panels, columns, PAD))
     for part, matrix in zip(whole, matrices, strict=True):
-        part[: matrix.shape[0], : matrix.shape[1]] = matrix
+        part[:, : matrix.shape[1]] = _in_panels(matrix, panels)
     return whole
 
 
-def _rows_quantized(matrices: Sequence[Any], rows: int, columns: int) -> NDArray[np.int8]:
-    """Rows of int8: codes, then the scales of their groups as float32, filled up to 16 bytes: so no load of 16 codes
-    lies in two cache lines.
-    """
-    scales = -(-columns // (4 * GROUP)) * 4
-    whole = aligned((len(matrices), rows, columns // 4 + scales)).view(np.int8)
+def _panels_of_codes(matrices: Sequence[Any], panels: int, columns: int) -> NDArray[np.int8]:
+    groups = -(-columns // GROUP)
+    whole = aligned((len(matrices), panels, groups, GROUP_BYTES // 4)).view(np.int8)
     for part, matrix in zip(whole, matrices, strict=True):
-        part[: matrix.shape[0], : matrix.shape[1]] = matrix.codes
-        part[: matrix.shape[0], columns:].view(np.float32)[:, : matrix.scales.shape[1]] = matrix.scales
+        part[:, : matrix.scales.shape[1], : 4 * PAD].view(np.float32)[:] = _in_panels(matrix.scales, panels)
+        codes = np.zeros((panels, groups * GROUP, PAD), np.int8)
+        codes[:, : matrix.shape[1]] = _in_panels(matrix.codes, panels)
+        part[..., 4 * PAD :] = codes.reshape(panels, groups, -1)
     return whole
+
+
+def _in_panels(matrix: NDArray[Any], panels: int) -> NDArray[Any]:
+    """(R, C) as (panels, C, PAD), filled up with rows of zeros."""
+    whole = np.zeros((panels * PAD, matrix.shape[1]), matrix.dtype)
+    whole[: len(matrix)] = matrix
+    return whole.reshape(panels, PAD, -1).swapaxes(1, 2)
 
 
 def _sinusoids(config: ModelConfig) -> Array:

@@ -99,7 +99,7 @@ def spelling(choice: int, tokenizer: Tokenizer) -> str:
     r"""An id as one sees it: its character; of a byte model the byte, where it is but part of one: \xc3."""
     if choice == tokenizer.end_of_text_id:
         return visible(END)
-    data = tokenizer.utf8(choice)
+    data = tokenizer.spellings[choice]
     try:
         return {" ": "␣"}.get(text := data.decode(), visible(text))
     except UnicodeDecodeError:
