@@ -164,7 +164,7 @@ def test_ten_optimizer_steps(chosen: dict[str, Any], name: str) -> None:
     clipped = 0
     for step in range(STEPS):
         ids, targets = some_ids(seed=step)
-        optimizer.zero_grad()
+        model.zero_grad()
         torch_loss(model, ids, targets).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()

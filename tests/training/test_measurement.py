@@ -79,7 +79,8 @@ def test_the_peak_is_that_of_pytorchs_own_tracker(name: str) -> None:
     ids = np.random.default_rng(0).integers(65, size=(config.training.batch_size, config.model.context_length))
     learner.update(ids, ids, 0, 0.0)
     tracker = MemTracker()
-    tracker.track_external(learner.model, *learner.optimizers)
+    states = [state for optimizer in learner.optimizers for state in optimizer.state.values()]
+    tracker.track_external(learner.model, *(tensor for state in states for tensor in state.values()))
     with tracker:
         learner.update(ids, ids, 1, 0.0)
     total = tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"]

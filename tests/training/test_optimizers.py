@@ -4,6 +4,7 @@ import torch
 from letterloom.config import ModelConfig, OptimizerConfig
 from letterloom.errors import DataMismatchError
 from letterloom.model.transformer import Transformer
+from letterloom.training.descent import Optimizer
 from letterloom.training.muon import Muon
 from letterloom.training.optimizers import (
     build_optimizers,
@@ -29,7 +30,7 @@ def model() -> Transformer:
     return Transformer(MODEL, 11)
 
 
-def a_step(model: Transformer, optimizers: list[torch.optim.Optimizer], seed: int) -> None:
+def a_step(model: Transformer, optimizers: list[Optimizer], seed: int) -> None:
     torch.manual_seed(seed)
     model.zero_grad()
     model(torch.randint(0, 11, (2, 8))).square().sum().backward()
@@ -37,7 +38,7 @@ def a_step(model: Transformer, optimizers: list[torch.optim.Optimizer], seed: in
         optimizer.step()
 
 
-def names_of(model: Transformer, optimizer: torch.optim.Optimizer, **wanted: object) -> set[str]:
+def names_of(model: Transformer, optimizer: Optimizer, **wanted: object) -> set[str]:
     """Names of the parameters in the groups whose settings are as wanted."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     groups = [g for g in optimizer.param_groups if all(g[key] == value for key, value in wanted.items())]

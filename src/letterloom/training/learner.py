@@ -28,7 +28,6 @@ from letterloom.training.optimizers import (
     set_learning_rate,
 )
 from letterloom.training.ranks import ALONE, Ranks
-from letterloom.training.rounding import ThroughRounding, rounded
 
 log = logging.getLogger("letterloom")
 
@@ -53,8 +52,11 @@ class Learner:
         update_average = get_ema_multi_avg_fn(decay) if decay else None  # type: ignore[no-untyped-call]  # torch's
         self.average = AveragedModel(self.model, multi_avg_fn=update_average) if decay else None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.training.precision == "fp16")
-        bits = config.training.weight_bits
-        network = ThroughRounding(self.model, bits) if bits else self.model
+        network: nn.Module = self.model
+        if bits := config.training.weight_bits:
+            from letterloom.training.rounding import ThroughRounding  # it brings torch's compiler, which takes seconds
+
+            network = ThroughRounding(self.model, bits)
         self._forward = ranks.replicated(_compiled(network, config, ranks) if config.training.compile else network)
 
     @property
@@ -63,6 +65,8 @@ class Learner:
         if self.config.training.lora_rank:
             return merged(self.model)
         if self.config.training.weight_bits:
+            from letterloom.training.rounding import rounded
+
             return rounded(self.model, self.config.training.weight_bits)
         return cast(Transformer, self.average.module) if self.average else self.model
 
@@ -92,7 +96,7 @@ class Learner:
                 torch.autograd.backward(self.scaler.scale(share))
             loss += share.detach()
         for optimizer in self.optimizers:
-            self.scaler.unscale_(optimizer)
+            self.scaler.unscale_(optimizer)  # type: ignore[arg-type]  # it asks for `param_groups`, and below `step`
         clip = self.config.optimizer.gradient_clip
         norm = nn.utils.clip_grad_norm_(self._parameters, math.inf if clip is None else clip, foreach=True)
         own_loss, gradient_norm = torch.stack([loss, norm.float()]).tolist()  # the one wait for the device in a step
@@ -100,7 +104,7 @@ class Learner:
         self._require_finite(mean_loss, gradient_norm, step)
         set_learning_rate(self.optimizers, factor)
         for optimizer in self.optimizers:
-            self.scaler.step(optimizer)
+            self.scaler.step(optimizer)  # type: ignore[arg-type]
         self.scaler.update()
         for parameter in self._parameters:
             parameter.grad = None

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
+from letterloom.training.descent import Optimizer
 from letterloom.training.kernels import bf16_is_faster
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024: steepest at zero; singular values end in 0.7 to 1.2
@@ -29,10 +29,10 @@ class Muon(Optimizer):
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float, momentum: float, weight_decay: float) -> None:
-        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "parts": 1})
+        super().__init__(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, parts=1)
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
+    def step(self) -> None:
         """Move every parameter that has a gradient."""
         by_shape: dict[torch.Size, list[tuple[Tensor, Tensor, dict[str, Any]]]] = defaultdict(list)
         for group in self.param_groups:

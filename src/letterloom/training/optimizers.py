@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
 
 from letterloom.config import OptimizerConfig
 from letterloom.errors import DataMismatchError
+from letterloom.training.descent import SGD, AdamW, Optimizer
 from letterloom.training.muon import Muon
 
 Named = tuple[str, nn.Parameter]
@@ -30,9 +30,9 @@ def build_optimizers(config: OptimizerConfig, model: nn.Module) -> list[Optimize
     adamw = AdamW(
         _groups(config, others, vectors),
         lr=config.learning_rate,
-        betas=(config.beta1, config.beta2),
+        beta1=config.beta1,
+        beta2=config.beta2,
         eps=config.eps,
-        fused=True,
     )
     if not hidden:
         return [_with_peak(adamw)]
@@ -67,7 +67,6 @@ def optimizer_tensors(optimizers: Iterable[Optimizer], model: nn.Module) -> dict
         for optimizer in optimizers
         for parameter, state in optimizer.state.items()
         for key, value in state.items()
-        if isinstance(value, Tensor)  # SGD without momentum keeps a None
     }
 
 
