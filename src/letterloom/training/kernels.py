@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from letterloom.config import NORM_EPS, TrainingConfig
 from letterloom.model.transformer import CausalAttention, HeadNorm, Transformer
 
+KEPT = 31 << 20  # bytes; glibc learns from blocks of up to 32 MiB
 CONVOLVED_AT_ONCE = 16  # images, from which PyTorch gives even one thread's 1 x 1 convolution to oneDNN
 
 
@@ -112,9 +113,19 @@ def quicken(model: Transformer, config: TrainingConfig) -> None:
     """Put the faster ones in place, with the same parameters, in a model that is trained on a CPU as configured."""
     if torch.device(config.device).type != "cpu":
         return
+    _keep_freed_memory()
     for module in list(model.modules()):
         for name, child in module.named_children():
             setattr(module, name, _quicker(child, config).train(child.training))
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep the memory of freed tensors for those of the next layer; elsewhere this does nothing.
+
+    It gives back to the system what exceeds twice the largest block that it has seen freed (mallopt(3),
+    `M_MMAP_THRESHOLD`), and taking it anew, page by page, was 40 % of the time of scoring a text.
+    """
+    torch.empty(KEPT, dtype=torch.uint8)  # freed at once, and never written to
 
 
 def _quicker(module: nn.Module, config: TrainingConfig) -> nn.Module:
