@@ -70,7 +70,7 @@ class Uninterrupted(NamedTuple):
 @pytest.fixture(scope="module")
 def fork_server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "letterloom.training.loop", "torch._dynamo", "torch.utils.tensorboard"])
+    context.set_forkserver_preload(["pytest", "letterloom.training.loop", "torch.utils.tensorboard"])
     return context
 
 
