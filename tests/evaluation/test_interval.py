@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.signal import lfilter
 
-from letterloom.evaluation import interval
 from letterloom.evaluation.interval import block_bootstrap, parts_interval, parts_of
 
 MEAN = 2.0
@@ -29,17 +28,6 @@ def hidden_regimes(rng: np.random.Generator, n: int, persistence: int) -> NDArra
     easy = (np.arange(passages) + rng.integers(2)) % 2 == 0
     means = np.repeat(np.where(easy, MEAN * 2 / 3, MEAN * 4 / 3), rng.geometric(1 / persistence, passages))
     return rng.exponential(means[:n])
-
-
-@pytest.mark.parametrize("skew", [0.5, 2.0])
-def test_before_it_is_widened_it_is_the_bca_interval_of_scipy(skew: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interval, "_widening", lambda _: 1.0)
-    rng = np.random.default_rng(5)
-    totals, sizes = rng.gamma(skew, size=20), rng.integers(40, 60, 20).astype(float)
-    theirs = stats.bootstrap(
-        (totals, sizes), lambda t, s, axis: t.sum(axis) / s.sum(axis), paired=True, rng=np.random.default_rng(0)
-    ).confidence_interval
-    assert parts_interval(totals, sizes) == pytest.approx((theirs.low, theirs.high), rel=1e-12)
 
 
 def test_independent_values_give_the_normal_interval() -> None:

@@ -4,11 +4,10 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri, stdtrit  # scipy.stats has the same functions, and takes a second to import
+from scipy import stats
 
 BLOCKS = 20  # few, so that each is long: what persists in a text persists for hundreds of characters
 SHORTEST_BLOCK = 50  # ids; well over a word
-RESAMPLES = 9_999
 LEAST_EQUIVALENT = 8.0  # independent blocks that a text is taken for; fewer make intervals of short texts useless
 
 
@@ -46,23 +45,10 @@ def parts_interval(totals: NDArray[np.float64], sizes: NDArray[np.float64]) -> t
     mean = float(totals.sum() / sizes.sum())
     if np.allclose(totals, mean * sizes, rtol=1e-9, atol=1e-9):  # all blocks say the same; BCa would divide 0 by 0
         return mean, mean
-    low, high = _bca(totals, sizes)
+    rng = np.random.default_rng(0)
+    limits = stats.bootstrap((totals, sizes), _ratio, paired=True, vectorized=True, rng=rng).confidence_interval
     wider = _widening(totals - mean * sizes)
-    return mean + wider * (low - mean), mean + wider * (high - mean)
-
-
-def _bca(totals: NDArray[np.float64], sizes: NDArray[np.float64]) -> tuple[float, float]:
-    """Limits of 95 % by resampling pairs, for a ratio of sums (Efron and Tibshirani 1993, section 14.3)."""
-    drawn = np.random.default_rng(0).integers(0, len(totals), (RESAMPLES, len(totals)))
-    ratios = totals[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    ratio = totals.sum() / sizes.sum()
-    bias = ndtri((np.count_nonzero(ratios < ratio) + np.count_nonzero(ratios <= ratio)) / (2 * RESAMPLES))
-    without = (totals.sum() - totals) / (sizes.sum() - sizes)  # each pair in turn
-    influence = without.mean() - without
-    acceleration = (influence**3).sum() / (6 * (influence**2).sum() ** 1.5)
-    z = bias + ndtri([0.025, 0.975])
-    low, high = np.quantile(ratios, ndtr(bias + z / (1 - acceleration * z)))
-    return float(low), float(high)
+    return mean + wider * float(limits.low - mean), mean + wider * float(limits.high - mean)
 
 
 def _widening(deviations: NDArray[np.float64]) -> float:
@@ -75,5 +61,11 @@ def _widening(deviations: NDArray[np.float64]) -> float:
     found = float(deviations[1:] @ deviations[:-1] / (deviations @ deviations))
     r = max(0.0, found + (1 + 4 * found) / BLOCKS)
     equivalent = max(LEAST_EQUIVALENT, BLOCKS * (1 - r) / (1 + r))
-    student = float(stdtrit(equivalent - 1, 0.975) / ndtri(0.975))
+    student = float(stats.t.ppf(0.975, equivalent - 1) / stats.norm.ppf(0.975))
     return student * math.sqrt(BLOCKS / equivalent * BLOCKS / (BLOCKS - 1))
+
+
+def _ratio(totals: NDArray[np.float64], sizes: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+    """The statistic, along an axis: a ratio of sums, so that a block counts by its characters."""
+    ratio: NDArray[np.float64] = totals.sum(axis=axis) / sizes.sum(axis=axis)
+    return ratio

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import entropy
 
 from letterloom.text.encoding import Corpus
 from letterloom.text.tokenizers import Ids
@@ -47,8 +48,8 @@ def compressed_bits(ids: Ids) -> float:
 
     An id is a byte of it, or two where there are more than 256.
     """
-    shares = np.unique(ids, return_counts=True)[1] / len(ids)
-    return min(8 * len(bz2.compress(ids.tobytes())) / len(ids), -float((shares * np.log2(shares)).sum()))
+    counts = np.unique(ids, return_counts=True)[1]
+    return min(8 * len(bz2.compress(ids.tobytes())) / len(ids), float(entropy(counts, base=2)))
 
 
 def _between(number: float, rows: Sequence[tuple[float, ...]], column: int) -> float:
