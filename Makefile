@@ -9,7 +9,7 @@ ifneq ($(wildcard ../shared/corpora),)
 export LETTERLOOM_CORPORA ?= $(abspath ../shared/corpora)
 endif
 
-.PHONY: train test check bench mutants clean
+.PHONY: train test check bench bench-long mutants clean
 
 train: $(VENV)/installed  ## train on the embedded corpus, show what was reached
 	$(BIN)/letterloom train
@@ -23,8 +23,15 @@ check: $(VENV)/installed-dev  ## style, types, and which room may import which
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/installed-dev  ## measured speed, memory and sizes
+bench: $(VENV)/installed-dev  ## measured speed, memory and sizes, in about three minutes
+	$(BIN)/python benchmarks/run.py --quick
+
+bench-long: $(VENV)/installed-dev  ## the figures of docs/numbers.md about speed, in two hours of a quiet machine
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/generation.py
+	$(BIN)/python benchmarks/time_to_loss.py
+	$(BIN)/python benchmarks/elsewhere.py --minutes 0.5
+	$(BIN)/python benchmarks/planning.py shakespeare names --minutes 0.5 1
 
 mutants: $(VENV)/installed-dev  ## seeded bugs that the suite has to catch
 	$(BIN)/python tests/mutants/run.py

@@ -3,7 +3,8 @@
 python benchmarks/generation.py [--rounds N] [--seconds S] [--threads N]
 
 Models of three sizes with random weights, which cost the same as trained ones. `long` is text past the context's end,
-where the window jumps; `within` is the first text of a context, all that GPT-2's learned positions allow.
+where the window jumps; `within` is the first text of a context, all that GPT-2's learned positions allow. What 8 bits
+cost in nats is measured by `benchmarks/quantization.py`.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from letterloom.generation.compiled.engine import CompiledEngine
 from letterloom.generation.generate import generate, generate_samples
 from letterloom.generation.sampler import Sampler
 from letterloom.model.transformer import Transformer
+from letterloom.runs.quantized import choose, quantize, read_quantized
 from measurement import Measurement, seconds, tell
 from nanogpt import TOKENIZER
 
@@ -60,12 +63,15 @@ class Contender:
 def contenders(config: ModelConfig, threads: int) -> Iterator[Contender]:
     """Ours and the peers, of one size."""
     model = Transformer(config, V).eval()
-    engine = CompiledEngine({n: p.detach().numpy() for n, p in model.named_parameters()}, config, V, threads)
+    parameters = {name: parameter.detach().numpy() for name, parameter in model.named_parameters()}
+    narrow = read_quantized(quantize(parameters, choose(8, None)), config, Path("random"))
+    engine, engine_of_8_bits = (CompiledEngine(p, config, V, threads) for p in (parameters, narrow))
     within, long = config.context_length - 1, 20 * config.context_length
     yield Contender("naive, long", 40, partial(draw_naively, model, 40))
     yield Contender("ours, within", within, partial(draw, engine, within, 1))
     yield Contender("ours, long", long, partial(draw, engine, long, 1))
     yield Contender("ours, 64 within", within * STREAMS, partial(draw, engine, within, STREAMS))
+    yield Contender("ours in 8 bits, long", long, partial(draw, engine_of_8_bits, long, 1))
     try:
         hugging_face = build_hugging_face(config)
     except ImportError:
@@ -159,6 +165,12 @@ def bytes_per_second(size: int, threads: int) -> float:
     return times * size / min(seconds(together) for _ in range(5))
 
 
+def products_per_second() -> float:
+    """Operations of `torch.mm`, fp32, 1024 x 1024, by all of its threads."""
+    a, b = torch.randn(2, 1024, 1024)
+    return 2 * 1024**3 / min(seconds(partial(torch.mm, a, b)) for _ in range(20))
+
+
 def bytes_per_character(config: ModelConfig) -> float:
     """Every weight once, and of the cache what a text within its context has on average."""
     weights = accounting.FLOAT32 * sum(accounting.parameters(config, V).values())
@@ -213,6 +225,7 @@ def compare(name: str, rounds: int, least: float, threads: int) -> None:
         print(f"{name}  {what:24} {_range(values)} characters/s")
     for ours, peer in (
         ("ours, long", "naive, long"),
+        ("ours in 8 bits, long", "naive, long"),
         ("ours, within", "Hugging Face, within"),
         ("ours, 64 within", "Hugging Face, 64 within"),
     ):
@@ -224,6 +237,10 @@ def compare(name: str, rounds: int, least: float, threads: int) -> None:
         limit = bytes_per_second(int(size), used) / size
         share = statistics.median(speeds["ours, within"]) / limit
         print(f"{name}  memory, threads: {used}: at most {limit:,.0f} characters/s; ours within: {share:.0%} of it")
+    half = config.context_length // 2
+    limit = products_per_second() * half / accounting.forward_flops(config, V, half)
+    share = statistics.median(speeds["ours, 64 within"]) / limit
+    print(f"{name}  products, threads: {threads}: at most {limit:,.0f} characters/s; ours 64 within: {share:.0%} of it")
 
 
 def _range(values: list[float]) -> str:
