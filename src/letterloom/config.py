@@ -125,6 +125,9 @@ class OptimizerConfig(Section):
         1e-3, gt=0.0, le=100.0, description="Peak learning rate (of AdamW, where Muon is used beside it)."
     )
     muon_learning_rate: float = Field(0.02, gt=0.0, le=100.0, description="Peak learning rate of Muon's matrices.")
+    lora_learning_rate: float = Field(
+        0.01, gt=0.0, le=100.0, description="Peak learning rate of the factors that training.lora_rank trains."
+    )
     momentum: float = Field(0.0, ge=0.0, lt=1.0, description="Momentum of SGD.")
     muon_momentum: float = Field(0.95, ge=0.0, lt=1.0, description="Nesterov momentum of Muon.")
     beta1: float = Field(0.9, ge=0.0, lt=1.0, description="AdamW: decay of the first moment.")

@@ -11,8 +11,10 @@ def config(**sections: dict[str, Any]) -> RunConfig:
     return build_config({"training": {"max_steps": 10, "batch_size": 4}, "model": {"context_length": 8}}, sections)
 
 
-def finetuned(base: RunConfig, again: bool = False, **training: Any) -> RunConfig:
-    settings = {"training": {**training, "max_steps": 5}}
+def finetuned(
+    base: RunConfig, again: bool = False, optimizer: dict[str, Any] | None = None, **training: Any
+) -> RunConfig:
+    settings = {"training": {**training, "max_steps": 5}, "optimizer": optimizer or {}}
     return merged(first_layer(base, again, ("text",), 0.0, settings), settings, base)
 
 
@@ -24,16 +26,38 @@ def test_learning_rates_are_half_of_those_from_scratch_and_not_halved_again() ->
 
 
 @pytest.mark.parametrize(
-    "optimizer", [{"name": "sgd", "learning_rate": 0.5}, {"name": "muon"}, {"learning_rate": 1e-4}]
+    ("optimizer", "rate"),
+    [
+        ({"name": "adamw", "learning_rate": 1e-4}, 5e-5),
+        ({"name": "muon", "learning_rate": 0.02}, 0.01),  # AdamW beside Muon trains the embedding
+        ({"name": "sgd", "learning_rate": 0.5}, 0.0005),  # half of what is usual with AdamW
+    ],
 )
-def test_factors_have_a_rate_of_their_own_whatever_trained_the_matrices(optimizer: dict[str, Any]) -> None:
-    adapted = finetuned(config(optimizer=optimizer, training={"ema_decay": 0.9}), lora_rank=2)
-    assert (adapted.optimizer.name, adapted.optimizer.learning_rate) == ("adamw", 0.01)
+def test_beside_factors_the_embedding_has_the_rate_of_full_finetuning(optimizer: dict[str, Any], rate: float) -> None:
+    base = config(optimizer=optimizer, training={"ema_decay": 0.9})
+    adapted = finetuned(base, lora_rank=2)
+    assert adapted.optimizer.name == "adamw"
+    assert (adapted.optimizer.learning_rate, adapted.optimizer.lora_learning_rate) == (rate, 0.01)
+    if optimizer["name"] != "sgd":
+        assert finetuned(base).optimizer.learning_rate == rate
     assert adapted.training.ema_decay is None
     for again in (True, False):  # as a run of its own, or copied out of it
         after = finetuned(adapted, again)
         assert (after.optimizer.learning_rate, after.training.lora_rank) == (0.0005, None)
-        assert finetuned(adapted, again, lora_rank=4).optimizer.learning_rate == 0.01
+        assert finetuned(adapted, again, lora_rank=4).optimizer == adapted.optimizer
+
+
+def test_an_optimizer_that_is_given_has_half_of_its_own_usual_rate_not_of_another_s() -> None:
+    by_muon, by_adamw = (config(optimizer={"name": name, "learning_rate": 0.02}) for name in ("muon", "adamw"))
+    for again in (False, True):
+        assert finetuned(by_muon, again, {"name": "adamw"}).optimizer.learning_rate == 0.0005
+        muon = finetuned(by_adamw, again, {"name": "muon"}).optimizer
+        assert (muon.learning_rate, muon.muon_learning_rate) == (0.0075, 0.02)
+    assert finetuned(by_muon, optimizer={"name": "muon"}).optimizer == finetuned(by_muon).optimizer
+    assert finetuned(by_muon, optimizer={"name": "adamw"}, weight_bits=4).optimizer.learning_rate == 0.0001
+    assert finetuned(by_muon, optimizer={"name": "adamw", "learning_rate": 0.3}).optimizer.learning_rate == 0.3
+    with pytest.raises(ConfigError, match=r"optimizer\.name = 'adam'"):
+        finetuned(by_muon, optimizer={"name": "adam"})
 
 
 def test_weights_that_only_settle_move_by_a_tenth() -> None:

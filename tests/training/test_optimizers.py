@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -5,6 +7,7 @@ from letterloom.config import ModelConfig, OptimizerConfig
 from letterloom.errors import DataMismatchError
 from letterloom.model.transformer import Transformer
 from letterloom.training.descent import Optimizer
+from letterloom.training.lowrank import add_factors
 from letterloom.training.muon import Muon
 from letterloom.training.optimizers import (
     build_optimizers,
@@ -71,6 +74,18 @@ def test_matrices_are_decayed_and_vectors_are_not(name: str) -> None:
     decayed = {n for n, p in m.named_parameters() if p.ndim == 2 and n != "smear.weight"}
     assert names_of(m, optimizer, weight_decay=0.3) == decayed
     assert names_of(m, optimizer, weight_decay=0.0) == {n for n, _ in m.named_parameters()} - decayed
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_factors_have_a_rate_of_their_own_and_do_not_decay(name: Any) -> None:
+    m = model()
+    add_factors(m, 2)
+    settings = OptimizerConfig(name=name, learning_rate=0.5, lora_learning_rate=0.125, weight_decay=0.3)
+    [optimizer] = build_optimizers(settings, m)
+    maps = ("attention.qkv", "attention.out", "mlp.up", "mlp.down")
+    factors = {f"blocks.{i}.{part}.{side}" for i in (0, 1) for part in maps for side in "ab"}
+    assert names_of(m, optimizer, peak=0.125, weight_decay=0.0) == factors
+    assert names_of(m, optimizer, peak=0.5, weight_decay=0.3) == {"embedding.weight", "head.weight"}
 
 
 def test_the_factor_multiplies_each_peak() -> None:

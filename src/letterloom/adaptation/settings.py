@@ -14,8 +14,11 @@ from letterloom.training.planning.plan import round_down
 
 LEARNING_RATE = 0.5  # of the peak from scratch
 ROUNDED_LEARNING_RATE = 0.1  # likewise, of weights that only have to settle on what few bits hold
-LORA_LEARNING_RATE = 0.01  # of factors, which AdamW trains, whatever trained the matrices
-PEAK = 0.001  # of AdamW from scratch, where factors were trained since, so that it is not known
+USUAL = {  # peaks from scratch, where those of the trained run were for another optimizer, or not for all matrices
+    "adamw": {"learning_rate": 0.001},
+    "muon": {"learning_rate": 0.015, "muon_learning_rate": 0.04},
+    "sgd": {"learning_rate": 0.3},
+}
 WARMUP = 20  # steps
 EPOCHS, LEAST_STEPS = 10, 1_000  # the text is read so often, a short one for so many steps,
 LONGEST = 120.0  # but for so many seconds at most
@@ -47,7 +50,7 @@ def first_layer(
     values = base.model_dump()
     text = {name: values["text"][name] for name in _KEPT_TEXT} | {"corpus": corpus}
     if replay:
-        if "replay_share" in settings.get("text", {}):
+        if "replay_share" in _section(settings, "text"):
             raise ConfigError("--replay and text.replay_share both say how much is replayed; keep one of them")
         earlier = {"replay": base.text.corpus, "replay_records": base.text.records, "replay_share": replay}
         text |= earlier
@@ -92,8 +95,8 @@ def merged(layer: Layer, settings: Mapping[str, Any], base: RunConfig) -> RunCon
 
 def given(settings: Mapping[str, Any], *names: str) -> bool:
     """Whether one of these settings of training is among what is given."""
-    training = settings.get("training", {})
-    return isinstance(training, Mapping) and any(training.get(name) not in (None, "none") for name in names)
+    training = _section(settings, "training")
+    return any(training.get(name) not in (None, "none") for name in names)
 
 
 def suited_steps(config: RunConfig, training_ids: int, seconds_per_step: float) -> float:
@@ -125,13 +128,18 @@ def length_layer(config: RunConfig, training_ids: int, planned: float) -> Layer:
 
 
 def _learning_rates(base: RunConfig, again: bool, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Learning rates of finetuning, and the optimizer that they are of."""
-    if given(settings, "lora_rank"):
-        return {"name": "adamw", "learning_rate": LORA_LEARNING_RATE}
+    """The optimizer and its learning rates: a share of the peaks from scratch; factors have a rate of their own."""
+    own, factors, had_factors = base.optimizer, given(settings, "lora_rank"), base.training.lora_rank is not None
+    name = _section(settings, "optimizer").get("name", "adamw" if factors else own.name)
     share = ROUNDED_LEARNING_RATE if given(settings, "weight_bits") else LEARNING_RATE
-    if base.training.lora_rank:
-        return {"learning_rate": share * PEAK}
-    if again:
+    same = name == own.name or (factors and (own.name, name) == ("muon", "adamw"))  # which trains what is not factors
+    if not same or (had_factors and not factors):
+        return {"name": name} | {rate: share * peak for rate, peak in USUAL.get(str(name), {}).items()}
+    if again or had_factors:
         share /= ROUNDED_LEARNING_RATE if base.training.weight_bits else LEARNING_RATE
-    rates = ("learning_rate", "muon_learning_rate")
-    return {name: share * getattr(base.optimizer, name) for name in rates}
+    return {"name": name} | {rate: share * getattr(own, rate) for rate in ("learning_rate", "muon_learning_rate")}
+
+
+def _section(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = settings.get(name)
+    return section if isinstance(section, Mapping) else {}  # what is no section, `build_config` refuses

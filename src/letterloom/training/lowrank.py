@@ -1,8 +1,9 @@
 """Low-rank adaptation (LoRA; Hu et al. 2021, section 4.1): matrices stay, two thin factors beside each are trained.
 
-The matrices are those in blocks. Embedding and head are trained whole: they are small for characters, and rows of new
-characters have to be learned (Chen et al. 2023, "LongLoRA", section 3.3, find that this closes the gap to full
-finetuning). All else is frozen, and takes neither gradients nor optimizer state.
+The matrices are those in blocks. Embedding and head are trained whole, at the rate of full finetuning: they are small
+for characters, and rows of new characters have to be learned (Chen et al. 2023, "LongLoRA", section 3.3, find that this
+closes the gap to full finetuning). Factors have a higher rate, and do not decay. All else is frozen, and takes neither
+gradients nor optimizer state.
 """
 
 import copy

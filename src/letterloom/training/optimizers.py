@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from letterloom.config import OptimizerConfig
 from letterloom.errors import DataMismatchError
 from letterloom.training.descent import SGD, AdamW, Optimizer
+from letterloom.training.lowrank import FACTORS
 from letterloom.training.muon import Muon
 
 Named = tuple[str, nn.Parameter]
@@ -16,7 +17,8 @@ def build_optimizers(config: OptimizerConfig, model: nn.Module) -> list[Optimize
     """The optimizers that together own every parameter of `model` once, but for those that are frozen.
 
     Parameters are routed by name, since an embedding is a matrix to Muon, too. Matrices are
-    decayed, vectors (biases, norms, smear) never. The peak learning rate is kept in each group as `peak`.
+    decayed, vectors (biases, norms, smear) and factors never. Factors have a rate of their own.
+    The peak learning rate is kept in each group as `peak`.
     """
     matrices: list[Named] = []
     vectors: list[Named] = []
@@ -87,10 +89,13 @@ def load_optimizer_tensors(optimizers: Iterable[Optimizer], model: nn.Module, te
         owner[parameter].state[parameter][key] = value.to(parameter.device)
 
 
-def _groups(config: OptimizerConfig, decayed: list[Named], undecayed: list[Named]) -> list[dict[str, object]]:
+def _groups(config: OptimizerConfig, matrices: list[Named], vectors: list[Named]) -> list[dict[str, object]]:
+    decayed = [p for name, p in matrices if not name.endswith(FACTORS)]
+    factors = [p for name, p in matrices if name.endswith(FACTORS)]
     groups: list[dict[str, object]] = [
-        {"params": [p for _, p in decayed], "weight_decay": config.weight_decay},
-        {"params": [p for _, p in undecayed], "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": [p for _, p in vectors], "weight_decay": 0.0},
+        {"params": factors, "weight_decay": 0.0, "lr": config.lora_learning_rate},
     ]
     return [group for group in groups if group["params"]]
 

@@ -49,13 +49,13 @@ def calmer(config: RunConfig) -> str:
     """Settings with which each step is smaller."""
     optimizer = config.optimizer
     clip = 1.0 if optimizer.gradient_clip is None else optimizer.gradient_clip / 2
+    rates = {"learning-rate": optimizer.learning_rate}
+    if optimizer.name == "muon":
+        rates["muon-learning-rate"] = optimizer.muon_learning_rate
+    if config.training.lora_rank:
+        rates["lora-learning-rate"] = optimizer.lora_learning_rate
     settings = [
-        f"`--optimizer.learning-rate {optimizer.learning_rate / 3:.2g}`",
-        *(
-            [f"`--optimizer.muon-learning-rate {optimizer.muon_learning_rate / 3:.2g}`"]
-            if optimizer.name == "muon"
-            else []
-        ),
+        *(f"`--optimizer.{name} {rate / 3:.2g}`" for name, rate in rates.items()),
         f"`--optimizer.gradient-clip {clip:g}`",
         f"`--optimizer.warmup-steps {max(100, 2 * optimizer.warmup_steps)}`",
     ]

@@ -134,6 +134,8 @@ def _hyperparameters(
     }
     yield "optimizer", f"{name}, {momentum[name]}, weight decay {optimizer['weight_decay']:g}"
     rate = f"{optimizer['learning_rate']:g}"
+    if settings["training"]["lora_rank"]:
+        rate += f"; of factors {optimizer['lora_learning_rate']:g}"
     yield "learning rate", rate if name != "muon" else f"{optimizer['muon_learning_rate']:g}; of AdamW {rate}"
     ends = "" if optimizer["schedule"] == "constant" else f" to {optimizer['final_fraction']:g} of the peak"
     warmup = optimizer["warmup_steps"]
