@@ -10,7 +10,7 @@ import pytest
 from letterloom import api, storage
 from letterloom.adaptation import quantization
 from letterloom.adaptation.quantization import quantize
-from letterloom.errors import ConfigError, DataMismatchError, DiskFullError, NonFiniteError, RunError
+from letterloom.errors import ConfigError, DataMismatchError, DiskFullError, LockedError, NonFiniteError, RunError
 from letterloom.runs.checkpoint import load_checkpoint, read_checkpoint
 from letterloom.runs.directory import RunDirectory
 from letterloom.runs.finding import find_run
@@ -173,6 +173,44 @@ class TestRefusals:
         with pytest.raises(KeyboardInterrupt):
             quantize(run_copy)
         assert contents(run_copy) == before
+
+    def test_one_that_is_whole_is_not_left_behind_either_before_its_cost_is_known(
+        self, run_copy: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        verify = storage.verify_folder
+
+        def stopped(path: Path) -> dict[str, Any]:
+            if path.name == "int8":
+                signal.raise_signal(signal.SIGINT)
+            return verify(path)
+
+        before = contents(run_copy)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(storage, "verify_folder", stopped)  # which is called when the folder is in its place
+            quantize(run_copy)
+        assert contents(run_copy) == before
+        assert quantize(run_copy)["bits"] == 8
+
+    def test_what_a_killed_one_left_is_cleared_away(self, run_copy: Path) -> None:
+        def left_behind() -> Path:
+            folder = run_copy / "quantized" / ".tmp-123-int8"
+            folder.mkdir(parents=True)
+            (folder / "model.safetensors").write_bytes(b"half")
+            return folder
+
+        folder = left_behind()
+        quantize(run_copy)
+        assert not folder.exists()
+        left_behind()
+        with RunDirectory(run_copy).locked():  # as whatever changes a run does
+            assert not folder.exists()
+
+    def test_a_run_in_training_is_left_alone(self, run_copy: Path, tmp_path: Path) -> None:
+        with RunDirectory(run_copy).locked():
+            with pytest.raises(LockedError, match="in use by another process"):
+                quantize(run_copy)
+            assert quantize(run_copy, tmp_path / "elsewhere")["bits"] == 8
+        assert not (run_copy / "quantized").exists()
 
     def test_training_on(self, run_copy: Path) -> None:
         checkpoint = read_checkpoint(Path(quantize(run_copy, bits=4)["out"]))

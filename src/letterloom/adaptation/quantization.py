@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ def quantize(
     Raises:
         RunError: there is no such run, it is quantized already, or `out` is in the way.
         ConfigError: bits or method are unknown, or contradict each other.
+        LockedError: it would lie in a run that another process is training.
         DataMismatchError, NonFiniteError: the checkpoint is damaged.
         ResourceError: the disk is full; nothing is left behind.
     """
@@ -84,14 +86,17 @@ def quantize(
             "made from"
         )
     place = _default_place(checkpoint, how) if out is None else out
-    if place.exists():
-        raise RunError(f"{place} is there already; choose another --out, or remove it")
-    save_quantized(place, checkpoint, how)
-    try:
-        before, after = measure([checkpoint, read_checkpoint(place)], watch)
-    except BaseException:  # interrupted, too: what nobody has seen the cost of is not left behind
-        storage.remove_folder(place)
-        raise
+    run_there = run_around(place)
+    with run_there.locked() if run_there else nullcontext():  # which clears away what a killed one left, too
+        if place.exists():
+            raise RunError(f"{place} is there already; choose another --out, or remove it")
+        try:
+            save_quantized(place, checkpoint, how)
+            before, after = measure([checkpoint, read_checkpoint(place)], watch)
+        except BaseException:  # interrupted, too: what nobody has seen the cost of is not left behind
+            if place.exists():
+                storage.remove_folder(place)
+            raise
     cost = difference(before, after)
     return {
         "out": str(place),
@@ -158,7 +163,7 @@ def _precision(how: Quantization | None) -> str:
 def _default_place(checkpoint: Checkpoint, how: Quantization) -> Path:
     """In the run, two folders deep as a checkpoint of its own: so the run's text is found from there."""
     run, name = run_around(checkpoint.path), _precision(how)
-    return run.path / "quantized" / name if run else checkpoint.path.with_name(f"{checkpoint.path.name}-{name}")
+    return run.quantized_folder / name if run else checkpoint.path.with_name(f"{checkpoint.path.name}-{name}")
 
 
 def _held_out(checkpoint: Checkpoint) -> NDArray[np.integer] | None:

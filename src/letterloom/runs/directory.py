@@ -70,6 +70,11 @@ class RunDirectory:
         return self.path / "adapter"
 
     @property
+    def quantized_folder(self) -> Path:
+        """Checkpoints of this run in fewer bits."""
+        return self.path / "quantized"
+
+    @property
     def checkpoints_folder(self) -> Path:
         """Step folders, and the links `best` and `last`."""
         return self.path / "checkpoints"
@@ -85,7 +90,7 @@ class RunDirectory:
 
     def verifiable(self) -> list[Path]:
         """Every folder with a manifest: checkpoints, and with factors base and adapter, and what was quantized."""
-        found = (self.base_folder, self.adapter_folder, *sorted((self.path / "quantized").glob("[!.]*")))
+        found = (self.base_folder, self.adapter_folder, *sorted(self.quantized_folder.glob("[!.]*")))
         return [*self.checkpoints(), *filter(Path.is_dir, found)]
 
     def sample(self, step: int, number: int) -> Path:
@@ -243,7 +248,7 @@ class RunDirectory:
             LockedError: another process is training here.
         """
         with storage.lock(self.path / LOCK, f"the run {self.path}"):
-            for folder in (self.path, self.checkpoints_folder, self.samples_folder):
+            for folder in (self.path, self.checkpoints_folder, self.samples_folder, self.quantized_folder):
                 storage.remove_leftovers(folder)
             yield
 
