@@ -16,9 +16,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from letterloom.config import build_config, merge_layers, read_toml
+from letterloom.config import NO_FACTORS, build_config, read_toml
 from letterloom.errors import ConfigError, RunError
 from letterloom.recipes import read_recipe
+from letterloom.sections import merge_layers
 from letterloom.texts import Split, Texts, corpus_names
 from letterloom.trained import Model, Protocol, load
 from letterloom.training.planning.ladder import first_shape
@@ -127,19 +128,20 @@ def train(
         And what `letterloom.training.loop.train` raises.
     """
     began = time.perf_counter()
-    layers: list[Mapping[str, Any]] = []
     open_to_plan = recipe is None and config is None
-    if open_to_plan:
-        recipe = DEFAULT_RECIPE
-    if recipe is not None:
-        layers.append(read_recipe(recipe))
+    recipe = DEFAULT_RECIPE if open_to_plan else recipe
+    layers: list[Mapping[str, Any]] = [] if recipe is None else [read_recipe(recipe)]
     if open_to_plan:
         layers.append({"model": first_shape(_section(settings, "model"))})
     if config is not None:
         if (Path(config).parent / "finetuning.json").exists():
             raise ConfigError(f"{config} is of a finetuned run; `letterloom finetune RUN --config {config}` repeats it")
         layers.append(read_toml(Path(config)))
-    run_config = build_config(*layers, *_given(settings, corpus))
+    given = merge_layers(*layers, *_given(settings, corpus))
+    rank = _section(given, "training").get("lora_rank")
+    if str(rank).isdecimal():  # before what is wrong with it beside the other settings
+        raise ConfigError(NO_FACTORS.format(rank))
+    run_config = build_config(given)
     minutes = run_config.training.max_minutes if open_to_plan else None
     name = Path(str(config or recipe)).stem if minutes is None else f"{minutes:g}min"
     path = Path(out) if out is not None else _default_path(run_config.text.corpus, name)

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from letterloom.errors import ConfigError
-from letterloom.sections import Section, validate
+from letterloom.sections import Section, merge_layers, validate
 
+NO_FACTORS = "training.lora_rank adapts a trained model; use `letterloom finetune RUN CORPUS --lora {}`, or drop it"
 NORM_EPS = 1e-5  # of every norm
 POSITION_BASE = 10_000.0  # of the wavelengths of sinusoidal and rotary positions
 
@@ -194,9 +195,7 @@ class TrainingConfig(Section):
     lora_rank: int | None = Field(
         None, ge=1, le=10**6, description="Finetuning: train factors of this rank beside the blocks' matrices (LoRA)."
     )
-    weight_bits: int | None = Field(
-        None, ge=4, le=8, multiple_of=4, description="Train through rounding to 8 or 4 bits; quantizing is free then."
-    )
+    weight_bits: int | None = Field(None, description="Train through rounding to 8 or 4 bits; quantizing is free then.")
     precision: Literal["auto", "mixed", "fp32", "bf16", "fp16"] = Field(
         "auto",
         description="Number format of the matrix products; 'mixed' is fp16 with a scaled loss on CUDA, elsewhere bf16.",
@@ -211,6 +210,13 @@ class TrainingConfig(Section):
     threads: int | None = Field(
         None, ge=1, le=4096, description="CPU threads, over all processes of a machine; absent: one a core."
     )
+
+    @field_validator("weight_bits")
+    @classmethod
+    def _whole_numbers(cls, bits: int | None) -> int | None:
+        if bits not in (None, 8, 4):
+            raise ValueError("should be 8 or 4")
+        return bits
 
     @model_validator(mode="after")
     def _ends(self) -> Self:
@@ -265,17 +271,6 @@ def build_config(*layers: Mapping[str, Any]) -> RunConfig:
         ConfigError: a key is unknown (the nearest known one is named) or a value is out of range.
     """
     return validate(RunConfig, merge_layers(*layers))
-
-
-def merge_layers(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by section, later layers winning; a value of None clears what an earlier layer set."""
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        for section, values in layer.items():
-            below = merged.setdefault(section, {})
-            if isinstance(below, Mapping):  # what is no section stays in place, to be refused
-                merged[section] = {**below, **values} if isinstance(values, Mapping) else values
-    return merged
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -39,6 +39,17 @@ def validate(kind: type[_Section], values: Mapping[str, Any]) -> _Section:
         raise ConfigError("; ".join(_explain(e, kind) for e in error.errors())) from None
 
 
+def merge_layers(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by section, later layers winning; a value of None clears what an earlier layer set."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for section, values in layer.items():
+            below = merged.setdefault(section, {})
+            if isinstance(below, Mapping):  # what is no section stays in place, to be refused
+                merged[section] = {**below, **values} if isinstance(values, Mapping) else values
+    return merged
+
+
 _REASONS = {  # in the words of a user, what pydantic tells in its own
     "model_type": "should be a section of settings",
     "tuple_type": "should be a list",

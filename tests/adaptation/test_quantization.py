@@ -75,6 +75,8 @@ class TestResult:
         assert all(
             np.array_equal(array, before[n]) for n, array in read_checkpoint(Path(result["out"])).arrays().items()
         )
+        assert (result["method"], result["after"]["method"]) == ("round", "round")  # by which it was trained
+        assert quantize(run.path, bits=8)["method"] == "search"
         assert quantize(run.path, method="bf16")["bits"] == 16
 
     def test_figures(self, run_copy: Path) -> None:

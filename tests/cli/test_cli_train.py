@@ -108,6 +108,13 @@ class TestLayers:
         config = planned[0][0]
         assert (config.training.seed, config.text.tokenizer, config.text.records) == (4, "bytes", "lines")
 
+    @pytest.mark.parametrize("flags", [["--lora", "4"], ["--lora", "4", *RECIPE], ["--lora", "900", *RECIPE]])
+    def test_factors_are_for_finetuning_whatever_else_is_wrong_with_them(
+        self, call: Any, planned: Any, flags: list[str]
+    ) -> None:
+        assert f"use `letterloom finetune RUN CORPUS --lora {flags[1]}`" in call("train", "x", *flags).error
+        assert not planned
+
 
 class TestSettings:
     @pytest.mark.parametrize(("section", "name"), [field for field in FIELDS if field != REPLAY])

@@ -114,8 +114,8 @@ def test_a_learner_restored_from_a_checkpoint_goes_on_bit_for_bit(tmp_path: Path
 @pytest.mark.parametrize(
     ("training", "told"),
     [
-        ({"weight_bits": 6}, "training.weight_bits"),
-        ({"weight_bits": 16}, "training.weight_bits"),
+        ({"weight_bits": 6}, "training.weight_bits = 6: should be 8 or 4"),
+        ({"weight_bits": "16"}, "training.weight_bits = '16': should be 8 or 4"),
         ({"lora_rank": 2}, "drop training.lora_rank"),
         ({"ema_decay": 0.9}, "drop training.ema_decay"),
     ],

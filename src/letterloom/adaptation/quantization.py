@@ -22,6 +22,7 @@ from letterloom.runs.quantized import Quantization, choose
 from letterloom.text.encoding import open_corpus
 from letterloom.training.hardware import resolve_scoring
 from letterloom.training.kernels import quicken
+from letterloom.training.rounding import METHOD
 
 PROTOCOL = "blocks"
 ROUNDS = 15
@@ -63,7 +64,8 @@ def quantize(
         run: A run directory, a checkpoint folder or `latest`; it is left as it is.
         out: The new folder; by default `quantized/int8` (int4, bf16) in the run, or beside a checkpoint without one.
         bits: 8, 4 or 16; by default those that the run was trained through, else see `runs.quantized.choose`.
-        method: search, round (see `runs.quantized.quantize_matrix`) or bf16.
+        method: search, round (see `runs.quantized.quantize_matrix`) or bf16; by default as the run was trained
+            through, else search.
         watch: Is told how far the measuring is.
 
     Returns:
@@ -77,8 +79,11 @@ def quantize(
         ResourceError: the disk is full; nothing is left behind.
     """
     checkpoint = load_checkpoint(find_run(run))
+    trained_through = checkpoint.config.training.weight_bits
     if bits is None and method != "bf16":
-        bits = checkpoint.config.training.weight_bits
+        bits = trained_through
+    if bits and bits == trained_through:
+        method = method or METHOD  # the weights are what it makes of them, and it is told
     how = choose(bits, method)
     if checkpoint.quantization:
         raise RunError(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from letterloom import storage
-from letterloom.config import ModelConfig, RunConfig
+from letterloom.config import NO_FACTORS, ModelConfig, RunConfig
 from letterloom.errors import ConfigError
 from letterloom.model.transformer import Transformer
 from letterloom.runs.checkpoint import Checkpoint, newest_checkpoint, require_same, save_checkpoint
@@ -73,10 +73,7 @@ def require_start(start: Start | None, config: RunConfig) -> None:
         ConfigError: saying what to do instead.
     """
     if config.training.lora_rank and start is None:
-        raise ConfigError(
-            "training.lora_rank is for a model that was trained before; use `letterloom finetune RUN CORPUS --lora "
-            f"{config.training.lora_rank}`, or drop it"
-        )
+        raise ConfigError(NO_FACTORS.format(config.training.lora_rank))
 
 
 def checkpoint_to_continue(run: RunDirectory, start: Start | None) -> Checkpoint | None:
