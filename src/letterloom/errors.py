@@ -5,6 +5,7 @@ without a traceback and ends with the class's `exit_code`; scripts may rely on t
 """
 
 import difflib
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Self
@@ -90,6 +91,15 @@ class NonFiniteError(LetterloomError):
     """A loss or gradient is NaN or infinite; raised before the update that would spread it."""
 
     exit_code = 6
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM where no training heeds it: as Ctrl-C, so that nothing half-written stays, but with its own exit code."""
+
+
+def signal_of(interrupt: KeyboardInterrupt) -> int:
+    """The number of the signal that an interrupt stands for."""
+    return signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
 
 
 class Interrupted(LetterloomError):

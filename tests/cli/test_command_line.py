@@ -14,7 +14,7 @@ import pytest
 
 import letterloom
 from letterloom import api, cli
-from letterloom.errors import LetterloomError
+from letterloom.errors import LetterloomError, Terminated
 
 COMMANDS = [
     *(
@@ -146,6 +146,7 @@ class OutOfMemoryError(RuntimeError):
     [
         *((cls("told"), cls.exit_code) for cls in LetterloomError.__subclasses__() if "exit_code" in vars(cls)),
         (KeyboardInterrupt(), 130),
+        (Terminated(), 143),
         (MemoryError(), 5),
         (OutOfMemoryError("CUDA out of memory"), 5),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"), 5),
@@ -205,7 +206,7 @@ def test_an_interrupt_ends_generation_in_one_line(tiny_run: Path, number: signal
     writer.stdout.read(20)
     writer.send_signal(number)
     _, error = writer.communicate()
-    assert (writer.returncode, error) == (130, "letterloom: error: interrupted\n")
+    assert (writer.returncode, error) == (128 + number, "letterloom: error: interrupted\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

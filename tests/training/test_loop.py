@@ -20,6 +20,7 @@ from letterloom.errors import (
     NonFiniteError,
     ResourceError,
     RunError,
+    Terminated,
 )
 from letterloom.evaluation.loss import evaluate
 from letterloom.runs.checkpoint import load_checkpoint, read_checkpoint
@@ -284,16 +285,21 @@ def test_bits_while_training_are_per_the_characters_that_validation_counts(
     assert tokenizer == "bytes" or event["bits_per_character"] == pytest.approx(event["loss"] / np.log(2))
 
 
+@pytest.mark.parametrize(("interrupt", "exit_code"), [(KeyboardInterrupt, 130), (Terminated, 143)])
 def test_an_interrupt_after_training_tells_how_to_go_on(
-    tiny_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    interrupt: type[KeyboardInterrupt],
+    exit_code: int,
 ) -> None:
     def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+        raise interrupt
 
     monkeypatch.setattr(closing, "write_report", interrupted)
     with pytest.raises(Interrupted, match=r"it is saved, .*`letterloom resume .*run`") as caught:
         train(config(tiny_text, training={"max_steps": 1}), tmp_path / "run")
-    assert caught.value.exit_code == 130
+    assert caught.value.exit_code == exit_code
 
 
 def test_a_checkpoint_of_another_run_is_passed_over_and_told(

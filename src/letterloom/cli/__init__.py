@@ -12,12 +12,13 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
+from types import FrameType
 
 from cyclopts import App, CycloptsError
 
 from letterloom import __version__
 from letterloom.cli.help import columns
-from letterloom.errors import LetterloomError, ResourceError, is_out_of_memory
+from letterloom.errors import LetterloomError, ResourceError, Terminated, is_out_of_memory, signal_of
 from letterloom.training.launch import rank_of_environment
 
 _COMMANDS = {  # name: (what it does, what it takes, an example)
@@ -115,8 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.shared and rank_of_environment():
             return error.exit_code  # rank 0 tells it
         return _fail(f"{error}", error.exit_code)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+    except KeyboardInterrupt as error:
+        return _fail("interrupted", 128 + signal_of(error))
     except (BrokenPipeError, SystemExit):  # the reader of our output has what it wanted; rich's word for it is an exit
         _discard_output()
     except OSError as error:
@@ -139,7 +140,11 @@ def _sigterm_interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def terminated(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (what signal calls it with)
+        raise Terminated
+
+    previous = signal.signal(signal.SIGTERM, terminated)
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from letterloom import storage
 from letterloom.config import RunConfig
-from letterloom.errors import Interrupted, RunError
+from letterloom.errors import Interrupted, RunError, signal_of
 from letterloom.evaluation.copying import BETWEEN, text_of
 from letterloom.evaluation.loss import evaluate
 from letterloom.runs.checkpoint import Checkpoint, remove_old_checkpoints, save_checkpoint
@@ -176,9 +176,9 @@ class _Training:
             self.display.tell(f"out of patience: no loss was better than that of step {self.position.best_step:,}")
         try:
             self.ranks.first(out_of_memory_told(self.config)(self._finish))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             message = "stopped while the finished model was measured; it is saved, measure it with"
-            raise Interrupted(f"{message} `letterloom resume {self.run.path}`", signal.SIGINT) from None
+            raise Interrupted(f"{message} `letterloom resume {self.run.path}`", signal_of(error)) from None
         return self.run
 
     def _loop(self, signals: StopSignals) -> None:
