@@ -18,6 +18,7 @@ from letterloom.errors import (
     CorpusError,
     DataMismatchError,
     LetterloomError,
+    LockedError,
     RunError,
     UnknownCharacterError,
 )
@@ -286,6 +287,10 @@ def test_a_run_that_has_not_saved_its_beginning_is_to_be_removed(
         letterloom.resume(run)
     with pytest.raises(RunError, match="remove it, and finetune again"):
         finetune(tiny_run, greek_text, run)
+    with pytest.raises(RunError, match="remove it, and finetune again"):  # as generate, verify, quantize come by it
+        load_checkpoint(run)
+    with RunDirectory(run).locked(), pytest.raises(LockedError, match="in use by another process"):
+        load_checkpoint(run)
 
 
 @pytest.fixture

@@ -214,6 +214,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
     Raises:
         RunError: the run has no checkpoint yet.
+        LockedError: likewise, and another process is training it.
         DataMismatchError: the checkpoint, or each one of the run, is damaged.
     """
     if is_checkpoint(path):
@@ -227,6 +228,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             log.warning("%s; the newest whole checkpoint is used in its place", error)
     newest = newest_checkpoint(run)
     if newest is None:
+        with run.locked():  # where another process trains, that is what to tell
+            run.require_begun()
         raise RunError(f"the run {path} has no checkpoint yet; continue it with `letterloom resume {path}`")
     return newest
 
