@@ -142,15 +142,46 @@ def test_to_keep_the_characters_of_the_text_alone(tiny_run: Path, tmp_path: Path
     tokenizer = run.load().checkpoint.tokenizer
     assert tokenizer.decode(range(tokenizer.vocab_size)) == "".join(sorted(set(text.read_text())))
     assert "ü" in record(run.finetuning)["characters"]["dropped"]
-    assert record(run.finetuning)["old"]["left_out"] > 0
     assert run.load().verify().agrees
+    old = open_corpus(load_checkpoint(tiny_run).config.text)
+    held_out = old.tokenizer.decode(old.validation)
+    dropped = sum(character not in text.read_text() for character in held_out)
+    assert dropped > 0.01 * len(held_out)  # so what is left of the old text is none, and no loss of it is told
+    skipped = record(run.finetuning)["old"].pop("skipped")
+    assert f"of its {len(held_out):,} characters {dropped:,} were dropped" in skipped
+    assert record(run.finetuning)["old"].keys() == {"skipped"}
+    assert skipped in (run.path / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_few_characters_are_left_out_of_the_old_text(tiny_text: Path, tmp_path: Path) -> None:
+    rare = tmp_path / "rare.txt"
+    rare.write_text(tiny_text.read_text(encoding="utf-8") + "the loom, a letter\n" * 2 + "Q", encoding="utf-8")
+    shape = {"context_length": 8, "d_model": 8, "n_layers": 1, "n_heads": 1}
+    short = TRAINING | {"max_steps": 2}
+    base = api.train(rare, "nanogpt-cpu", tmp_path / "base", model=shape, training=short)
+    run = finetune(base.path, tiny_text, tmp_path / "run", characters="text", training={"max_steps": 2})
+    old = record(run.finetuning)["old"]
+    assert old["left_out"] == 3  # two commas and the Q
+    assert old["difference"]["nats_per_character"] == pytest.approx(
+        old["after"]["nats_per_character"] - old["before"]["nats_per_character"]
+    )
     assert "left out of the old text" in (run.path / "report.md").read_text(encoding="utf-8")
 
 
-def test_records_bring_an_end_of_text(tiny_run: Path, tmp_path: Path) -> None:
+def test_records_bring_an_end_of_text(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = tmp_path / "names.txt"
     names.write_text("".join(f"{a}{b}{c}\n" for a in "tlw" for b in "eao" for c in "nrmdsh"))
     run = finetune(tiny_run, names, tmp_path / "run", text={"records": "lines"})
+    again = finetune(run.path, names, tmp_path / "again", training={"max_steps": 2})
+    told = "read by lines, as the first text was; `--records none` for plain text"
+    assert told in capsys.readouterr().err
+    assert RunDirectory(again.path).config().text.records == "lines"
+    plain = finetune(run.path, names, tmp_path / "plain", training={"max_steps": 2}, text={"records": "none"})
+    assert told not in capsys.readouterr().err
+    assert "records" not in RunDirectory(plain.path).corpus()
+    names.write_text("one line alone, as prose often is, of some length and without an end")
+    with pytest.raises(CorpusError, match=r"has 1 records.*or `--records none` for plain text"):
+        finetune(run.path, names, tmp_path / "prose")
     new = record(run.finetuning)["characters"]["new"]
     assert new[-1] == {"character": "end of text", "from": "the end of a line"}
     assert run.load().checkpoint.tokenizer.end_of_text_id is not None

@@ -112,7 +112,7 @@ def finetune(
         "old": old,
     }
     lines = [f"from {checkpoint.path}, step {checkpoint.step:,}", *told(vocabulary)]
-    lines += filter(None, [positions, how and f"trained: {how}"])
+    lines += filter(None, [_records_told(checkpoint.config, settings), positions, how and f"trained: {how}"])
     seconds = old["before"]["seconds"] if "before" in old else 0.0
     start = Start(vocabulary.tokenizer, arrays, about, "\n".join(lines), closing=seconds)
     loop.train(config, out, None, began, start)
@@ -206,6 +206,13 @@ def _with_length(
     length = defaults.length_layer(config, len(text.train), steps)
     both = {**layer, "training": layer["training"] | length["training"]}
     return defaults.merged(both, settings, base)
+
+
+def _records_told(base: RunConfig, settings: Mapping[str, Any]) -> str | None:
+    """That the text is cut into records, where only the trained run says so."""
+    if base.text.records == "none" or "records" in defaults.section(settings, "text"):
+        return None
+    return f"read by {base.text.records}, as the first text was; `--records none` for plain text"
 
 
 def _trained_told(config: RunConfig, vocab_size: int) -> str | None:

@@ -18,6 +18,7 @@ from letterloom.text.tokenizers import Ids, Tokenizer
 from letterloom.training.hardware import resolve_scoring
 from letterloom.training.kernels import quicken
 
+MOST_LEFT_OUT = 0.01  # of a text; with more characters cut out, what follows one another is no text any more
 Figures = dict[str, Any]
 
 
@@ -25,7 +26,7 @@ class OldText:
     """The held-out text of the run that was finetuned, without the characters that finetuning dropped.
 
     Raises:
-        LetterloomError: it is gone, or no longer what it was.
+        LetterloomError: it is gone, no longer what it was, or too many of its characters were dropped.
     """
 
     def __init__(self, base: Checkpoint, tokenizer: Tokenizer) -> None:
@@ -39,6 +40,9 @@ class OldText:
         self.before: Ids = corpus.validation if kept.all() else corpus.validation[kept]  # in the old vocabulary
         self.after: Ids = mapped[kept].astype(np.uint32)  # the same text in the new one
         self.left_out = int(len(kept) - kept.sum())
+        if self.left_out > MOST_LEFT_OUT * len(kept):
+            told = f"of its {len(kept):,} characters {self.left_out:,} were dropped ({self.left_out / len(kept):.1%})"
+            raise LetterloomError(f"{told}, and the rest is no text; --characters grow keeps all")
 
 
 def scored(model: Transformer, tokenizer: Tokenizer, ids: Ids, config: RunConfig, most: int | None) -> Figures:

@@ -50,7 +50,7 @@ def first_layer(
     values = base.model_dump()
     text = {name: values["text"][name] for name in _KEPT_TEXT} | {"corpus": corpus}
     if replay:
-        if "replay_share" in _section(settings, "text"):
+        if "replay_share" in section(settings, "text"):
             raise ConfigError("--replay and text.replay_share both say how much is replayed; keep one of them")
         earlier = {"replay": base.text.corpus, "replay_records": base.text.records, "replay_share": replay}
         text |= earlier
@@ -93,9 +93,15 @@ def merged(layer: Layer, settings: Mapping[str, Any], base: RunConfig) -> RunCon
     return config
 
 
+def section(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What is given of a section; what is no section, `build_config` refuses."""
+    values = settings.get(name)
+    return values if isinstance(values, Mapping) else {}
+
+
 def given(settings: Mapping[str, Any], *names: str) -> bool:
     """Whether one of these settings of training is among what is given."""
-    training = _section(settings, "training")
+    training = section(settings, "training")
     return any(training.get(name) not in (None, "none") for name in names)
 
 
@@ -130,7 +136,7 @@ def length_layer(config: RunConfig, training_ids: int, planned: float) -> Layer:
 def _learning_rates(base: RunConfig, again: bool, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The optimizer and its learning rates: a share of the peaks from scratch; factors have a rate of their own."""
     own, factors, had_factors = base.optimizer, given(settings, "lora_rank"), base.training.lora_rank is not None
-    name = _section(settings, "optimizer").get("name", "adamw" if factors else own.name)
+    name = section(settings, "optimizer").get("name", "adamw" if factors else own.name)
     share = ROUNDED_LEARNING_RATE if given(settings, "weight_bits") else LEARNING_RATE
     same = name == own.name or (factors and (own.name, name) == ("muon", "adamw"))  # which trains what is not factors
     if not same or (had_factors and not factors):
@@ -138,8 +144,3 @@ def _learning_rates(base: RunConfig, again: bool, settings: Mapping[str, Any]) -
     if again or had_factors:
         share /= ROUNDED_LEARNING_RATE if base.training.weight_bits else LEARNING_RATE
     return {"name": name} | {rate: share * getattr(own, rate) for rate in ("learning_rate", "muon_learning_rate")}
-
-
-def _section(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    section = settings.get(name)
-    return section if isinstance(section, Mapping) else {}  # what is no section, `build_config` refuses

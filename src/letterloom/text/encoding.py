@@ -68,11 +68,10 @@ def open_corpus(
 ) -> Corpus:
     """Open the text of a run; encode it first, unless that was done before.
 
-    The first `int(train_fraction * n)` of its n characters train, the rest validates; with records, the first
-    `int(train_fraction * n)` of n shuffled records. Of what trains, the share `train_share` is used, and after it comes
-    as much of what `replay` names, from the beginning of its training split, as makes `replay_share` of both. A given
-    `tokenizer` (a trained model's) is used as it is; without one, the vocabulary is that of the text. The text is
-    checked against `expected`, a run's description, if given.
+    The first `int(train_fraction * n)` of its n characters train, the rest validates; with records, so many of n
+    shuffled ones. Of what trains, the share `train_share` is used, and after it comes as much of what `replay` names,
+    from the beginning of its training split, as makes `replay_share` of both. A given `tokenizer` (a trained model's)
+    is used as it is; else the vocabulary is that of the text. It has to be what `expected`, a run's description, says.
 
     Raises:
         CorpusError: the text is missing, unreadable, not UTF-8, or too short to be split.
@@ -91,7 +90,8 @@ def open_corpus(
     cut = int(config.train_fraction * n)
     if not 0 < cut < n:
         split = f"train_fraction {config.train_fraction} leaves {cut:,} to train and {n - cut:,} to validate"
-        raise CorpusError(f"{_name(config)} has {n:,} {unit}; {split}: give more text or another fraction")
+        other = "another fraction, or `--records none` for plain text" if in_records else "another fraction"
+        raise CorpusError(f"{_name(config)} has {n:,} {unit}; {split}: give more text or {other}")
     used = int(config.train_share * cut)
     if not used:
         raise CorpusError(f"train_share {config.train_share} leaves none of {cut:,} {unit} to train; give a larger one")
