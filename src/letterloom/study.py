@@ -105,7 +105,7 @@ def open_study(name: str | Path) -> Study:
     Raises:
         RunError: there is none.
     """
-    from letterloom.studies.directory import find_study
+    from letterloom.studies.finding import find_study
 
     return Study(find_study(str(name)).path)
 

@@ -12,7 +12,8 @@ from letterloom import storage
 from letterloom.errors import DataMismatchError, LockedError, RunError
 from letterloom.studies.arms import Arm, build_arm
 from letterloom.studies.beginning import begin
-from letterloom.studies.directory import StudyDirectory, find_study
+from letterloom.studies.directory import StudyDirectory
+from letterloom.studies.finding import find_study
 
 STUDY = """# Heads
 question = "How many?"   # of them

@@ -49,6 +49,11 @@ class Arm:
         """In the order of the seeds."""
         return tuple(self._run(seed) for seed in self.seeds)
 
+    @cached_property
+    def settings_name(self) -> str:
+        """What tells its settings and its text from another arm's, whatever its seeds: the name of a run of seed 0."""
+        return self._run(0).name
+
     def _run(self, seed: int) -> PlannedRun:
         training = self.config.training.model_copy(update={"seed": seed})
         config = self.config.model_copy(update={"training": training})

@@ -9,6 +9,7 @@ workers/       one JSON file for each worker that is at a run: which one
 .lock          held while the plan or the arms are written
 failures/      NAME.json for each run that ended with an error
 stopped/       one JSON file for each arm that was stopped before all its seeds were run
+looks/         one JSON file for each list of seeds whose results a report has told
 logs/          what each run told while it trained
 report.html, report.md, report.json and the pictures
 """
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from letterloom import storage
-from letterloom.errors import ConfigError, DataMismatchError, LockedError, RunError, nearest
+from letterloom.errors import ConfigError, DataMismatchError, LockedError
 from letterloom.runs.directory import LOCK, RunDirectory, damage
 from letterloom.runs.finding import is_run
 from letterloom.studies.arms import Arm, PlannedRun
@@ -175,7 +176,7 @@ class StudyDirectory:
             return None
         told = {"error": f"why is not known: {file} is damaged", "details": ""}
         with suppress(DataMismatchError):
-            told |= self._read(file)
+            told |= self.read(file)
         return told
 
     def record_failure(self, name: str, error: str, details: str = "") -> None:
@@ -195,7 +196,7 @@ class StudyDirectory:
         file = self._stopped_file(arm)
         if not file.exists():
             return None
-        why, plan = self._read(file), self._plan()
+        why, plan = self.read(file), self._plan()
         stop_worse, run = (why.pop(key, None) for key in ("stop_worse", "against_run"))
         return why if stop_worse == plan.design.stop_worse and (run is None or run in plan.runs) else None
 
@@ -227,7 +228,7 @@ class StudyDirectory:
         return self._parse_once(self.plan_file, self._parse_plan)
 
     def _parse_plan(self, file: Path) -> _Plan:
-        told = self._read(file)
+        told = self.read(file)
         source, planned = told.get("source"), told.get("arms")
         if not isinstance(planned, list):
             raise damage(file, "it lists no arms")
@@ -244,7 +245,7 @@ class StudyDirectory:
         return self._parse_once(file, self._parse_added)
 
     def _parse_added(self, file: Path) -> _Added:
-        told = self._read(file)
+        told = self.read(file)
         return _Added(told, self._arm(told, file))
 
     def _parse_once(self, file: Path, parse: Callable[[Path], Parsed]) -> Parsed:
@@ -269,25 +270,11 @@ class StudyDirectory:
             raise damage(file, str(error)) from None
         return arm
 
-    def _read(self, file: Path) -> dict[str, Any]:
+    def read(self, file: Path) -> dict[str, Any]:
+        """What a JSON file of the study says."""
         value = None
         with suppress(ValueError, OSError):
             value = json.loads(file.read_bytes())
         if not isinstance(value, dict):
             raise damage(file, "it is not a JSON object")
         return value
-
-
-def find_study(name: str) -> StudyDirectory:
-    """The study in a folder, or of that name in `studies`.
-
-    Raises:
-        RunError: there is none.
-    """
-    places = [Path(name), Path("studies") / name]
-    for place in places:
-        if (place / "plan.json").is_file():
-            return StudyDirectory(place)
-    there = [found.parent.name for found in Path("studies").glob("*/plan.json")]
-    told = f"there is no study in {places[0]} or {places[1]}{nearest(name, there)}"
-    raise RunError(f"{told}; begin one with `letterloom study run NAME|FILE`")

@@ -10,11 +10,13 @@ import numpy as np
 
 from letterloom import accounting
 from letterloom.errors import DataMismatchError, RunError
+from letterloom.evaluation.seeds import LEVEL
 from letterloom.reporting.markup import plain
 from letterloom.reporting.reading import RunRecord, Score, read_run
 from letterloom.studies.arms import Arm, PlannedRun
 from letterloom.studies.design import Design
 from letterloom.studies.directory import State, StudyDirectory
+from letterloom.studies.looks import earlier_looks
 from letterloom.studies.scaling import Point, Scaling, fit_scaling
 from letterloom.studies.statistics import Analysis, analyse
 
@@ -115,6 +117,7 @@ class Results:
     analysis: Analysis | None  # None while the baseline has no finished run
     scaling: Scaling | None  # where the design asks for it
     strangers: tuple[str, ...]  # runs in the folder that are none of this study's
+    earlier_looks: int  # reports on these arms by other seeds
 
     @property
     def compared(self) -> tuple[ArmResult, ...]:
@@ -159,7 +162,9 @@ def read_results(study: StudyDirectory) -> Results:
     compared = _compared(arms)
     baseline = design.baseline or _first(compared)
     scaling = fit_scaling(_points(compared)) if design.fit == "scaling" else None
-    return Results(study, design, arms, baseline, _analyse(compared, baseline), scaling, tuple(study.strangers()))
+    looks = earlier_looks(study, [arm.arm for arm in compared], design.seeds)
+    analysis = _analyse(compared, baseline, looks)
+    return Results(study, design, arms, baseline, analysis, scaling, tuple(study.strangers()), looks)
 
 
 def _read(study: StudyDirectory, arm: Arm, run: PlannedRun, state: State, protocol: str) -> RunResult:
@@ -194,7 +199,7 @@ def _searched_nats(arm: ArmResult) -> float:
     return first.score.nats if first else math.inf
 
 
-def _analyse(arms: Sequence[ArmResult], baseline: str | None) -> Analysis | None:
+def _analyse(arms: Sequence[ArmResult], baseline: str | None, looks: int) -> Analysis | None:
     nats = {arm.name: arm.nats for arm in arms if arm.nats}
     if baseline is None or baseline not in nats:
         return None
@@ -203,7 +208,7 @@ def _analyse(arms: Sequence[ArmResult], baseline: str | None) -> Analysis | None
         for arm in arms
     }
     texts = {arm.name: {seed: run.text for seed, run in arm.counted.items()} for arm in arms}
-    return analyse(nats, baseline, parts, texts)
+    return analyse(nats, baseline, parts, texts, looks)
 
 
 def _points(arms: Sequence[ArmResult]) -> list[Point]:
@@ -218,6 +223,10 @@ def _notes(results: Results) -> Iterator[str]:
     if unfinished:
         planned = sum(len(arm.runs) for arm in arms)
         yield f"{unfinished} of {planned} runs have no number; each comparison is of the seeds that both arms have."
+    if results.earlier_looks:
+        looks = f"{results.earlier_looks} earlier look{'s' * (results.earlier_looks > 1)} at these arms by other seeds"
+        level = f"{LEVEL / 2**results.earlier_looks:.2g}"
+        yield f"There were {looks}: so that luck does not add up, a difference is shown at {level}, not at {LEVEL}."
     for name in DECISIVE:
         values = {plain(run.record.environment.get(name)) for run in runs}
         if len(values) > 1:

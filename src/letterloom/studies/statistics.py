@@ -43,7 +43,7 @@ class Comparison:
     interval: Interval | None  # 95 %, paired t over seeds, not corrected for other arms; None as that of a `Summary`
     text_interval: Interval | None  # 95 %, over parts of the text, of these very models
     p: float | None  # of the paired t test; None where there is no interval
-    adjusted_p: float | None  # for all comparisons of the study
+    adjusted_p: float | None  # for all comparisons of the study, and for earlier looks at it
     shown: bool  # whether the study may claim a difference
     seeds_needed: int | None  # that would show such a difference in 4 of 5 studies, or more; None as `p`
     same_text: bool = True  # False where the two were scored on different texts: then there is a difference, no more
@@ -60,7 +60,11 @@ class Analysis:
 
 
 def analyse(
-    nats: Mapping[str, Mapping[int, float]], baseline: str, parts: Parts | None = None, texts: Texts | None = None
+    nats: Mapping[str, Mapping[int, float]],
+    baseline: str,
+    parts: Parts | None = None,
+    texts: Texts | None = None,
+    earlier_looks: int = 0,
 ) -> Analysis:
     """Hold every arm against the baseline.
 
@@ -69,6 +73,9 @@ def analyse(
     Hochberg (1995), and a difference is shown where the adjusted one is at most 5 %. So a study of identical arms
     claims a difference in at most 5 % of cases. Runs that are all the same, or all differ by the same, have no p value:
     either they are copies, or the seed does nothing, and chance tells nothing about them.
+
+    Whoever adds seeds until a difference shows would find one at last. So with each earlier look every p value counts
+    twice as much: together all looks claim a difference of identical arms in at most 5 (1 + 1/2 + 1/4 + ...) = 10 %.
 
     `seeds_needed` and `least_shown` are of a comparison in the worst case of that adjustment, at 5 % by their number:
     where other arms differ as well, less is enough. The latter takes the noise of the differences, pooled, and the
@@ -82,21 +89,22 @@ def analyse(
             of the means over seeds.
         texts: Of each arm, by seed: what tells the text that was scored from others. A comparison of different ones is
             no test, and shows nothing. None: all are of the same.
+        earlier_looks: How often these arms were compared before by other seeds.
     """
     pairs = {arm: _paired(ours, nats[baseline]) for arm, ours in nats.items() if arm != baseline}
     pairs = {arm: differences for arm, differences in pairs.items() if differences}
     apart = {arm for arm, found in pairs.items() if texts and not _same([texts[arm], texts[baseline]], found)}
     tested = [found for arm, found in pairs.items() if arm not in apart and _moments(found)[1]]
-    noise = _pooled(tested)
+    noise, weight = _pooled(tested), 2**earlier_looks
     comparisons = [
-        _compare(arm, baseline, differences, parts or {}, arm not in apart, len(tested))
+        _compare(arm, baseline, differences, parts or {}, arm not in apart, weight * len(tested))
         for arm, differences in pairs.items()
     ]
     return Analysis(
         summaries=tuple(_summarise(arm, ours) for arm, ours in nats.items()),
-        comparisons=_adjusted(comparisons),
+        comparisons=_adjusted(comparisons, weight),
         noise=_pooled(list(nats.values())),
-        least_shown=noise and least_shown(max(map(len, tested)), noise, len(tested)),
+        least_shown=noise and least_shown(max(map(len, tested)), noise, weight * len(tested)),
     )
 
 
@@ -136,9 +144,10 @@ def _compare(
     )
 
 
-def _adjusted(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+def _adjusted(comparisons: Sequence[Comparison], weight: int) -> tuple[Comparison, ...]:
     tested = {c.arm: c.p for c in comparisons if c.p is not None}
-    adjusted = dict(zip(tested, stats.false_discovery_control(list(tested.values())).tolist(), strict=True))
+    together = np.minimum(1.0, weight * stats.false_discovery_control(list(tested.values())))
+    adjusted = dict(zip(tested, together.tolist(), strict=True))
     return tuple(
         replace(c, adjusted_p=adjusted[c.arm], shown=adjusted[c.arm] <= LEVEL) if c.arm in adjusted else c
         for c in comparisons

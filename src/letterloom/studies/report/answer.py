@@ -8,7 +8,8 @@ from letterloom.studies.statistics import Comparison, Summary
 
 METHOD = (
     "Each arm is compared with the baseline alone, paired by seed, by Student's t; the p values are adjusted for the "
-    "number of arms (Benjamini and Hochberg 1995), and a difference is shown where the adjusted one is at most 0.05. "
+    "number of arms (Benjamini and Hochberg 1995), doubled for each earlier look at these arms by other seeds, and a "
+    "difference is shown where the adjusted one is at most 0.05. "
     "How many pairs of seeds would show a difference in 4 of 5 studies, and how large the least one is that this study "
     "would, is told for the worst case of that adjustment: at 0.05 by the number of arms compared. "
     "The intervals are 95 % and not corrected: over seeds, for other seeds on this text; over text, for these very "

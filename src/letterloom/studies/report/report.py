@@ -16,6 +16,7 @@ from letterloom.reporting.overlay.arms import Arm
 from letterloom.reporting.page import inline, render
 from letterloom.reporting.report import write_report as write_run_report
 from letterloom.studies.directory import StudyDirectory
+from letterloom.studies.looks import record_look
 from letterloom.studies.report import drawing
 from letterloom.studies.report.answer import METHOD
 from letterloom.studies.report.drawing import Cost
@@ -49,6 +50,8 @@ def write_report(study: StudyDirectory) -> dict[str, Any]:
     for folder in (study.path / name for name in FILES if (study.path / name).is_dir()):
         raise RunError(f"{folder} is a folder where the report has a file; move it away")
     results = read_results(study)
+    if results.analysis and any(comparison.p is not None for comparison in results.analysis.comparisons):
+        record_look(study, [arm.arm for arm in results.compared], results.design.seeds)
     for run in results.measured:
         if not (run.record.directory.path / "report.html").exists():  # its worker was killed before the last line
             write_run_report(run.record.directory.path)
