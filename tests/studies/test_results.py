@@ -1,15 +1,18 @@
 """What is read of a study: every run's fate, which numbers count, and what makes the comparison weaker."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from written_studies import CORPUS, ENVIRONMENT, arm, finish, runs_of, written_study
 
+from letterloom.config import build_config
 from letterloom.errors import DataMismatchError
 from letterloom.studies.directory import StudyDirectory
 from letterloom.studies.results import read_results
+from letterloom.studies.trials import finished_nats
 
 PAIR = {"a": {}, "b": {"model": {"n_heads": 1}}}
 
@@ -82,7 +85,7 @@ def test_without_a_number_of_the_baseline_nothing_is_compared(tmp_path: Path) ->
     assert read_results(study).analysis is None
 
 
-@pytest.mark.parametrize("kind", ["damaged", "other text", "no score", "not finite"])
+@pytest.mark.parametrize("kind", ["damaged", "other text", "other settings", "no score", "not finite"])
 def test_a_run_that_cannot_count_is_left_out_with_its_reason(tmp_path: Path, kind: str) -> None:
     study = finished(tmp_path / "s")
     run = study.run(runs_of(study, "b")[1].name)
@@ -91,6 +94,9 @@ def test_a_run_that_cannot_count_is_left_out_with_its_reason(tmp_path: Path, kin
         run.metrics_file.write_text("no event\n", encoding="utf-8")
     elif kind == "other text":
         (run.path / "corpus.json").write_text(json.dumps(CORPUS | {"sha256": "0a30" * 16}), encoding="utf-8")
+    elif kind == "other settings":
+        settings = run.config_file.read_text(encoding="utf-8")
+        run.config_file.write_text(settings.replace("n_heads = 1\n", "n_heads = 2\n"), encoding="utf-8")
     elif kind == "no score":
         evaluation["validation"]["sliding"] = evaluation["validation"].pop("blocks")
         run.evaluation_file.write_text(json.dumps(evaluation), encoding="utf-8")
@@ -102,6 +108,34 @@ def test_a_run_that_cannot_count_is_left_out_with_its_reason(tmp_path: Path, kin
     assert sorted(b.nats) == [0, 2]
     assert b.runs[1].error is not None and str(run.path) in b.runs[1].error
     assert results.analysis is not None and results.analysis.comparisons[0].seeds == 2
+
+
+def test_a_run_of_other_settings_is_no_score_for_a_search_or_a_stop(tmp_path: Path) -> None:
+    study = finished(tmp_path / "s")
+    one, other = runs_of(study, "a")[0], runs_of(study, "a")[1]
+    assert finished_nats(study, one, "blocks") == 2.0
+    shutil.copy(study.run(other.name).config_file, study.run(one.name).config_file)
+    assert finished_nats(study, one, "blocks") is None
+
+
+@pytest.mark.parametrize(
+    ("planned", "there", "difference"),
+    [
+        ({}, {"training": {"precision": "bf16", "threads": 2, "products": "matmul", "device": "cuda"}}, ""),
+        ({"training": {"precision": "mixed"}}, {"training": {"precision": "fp16"}}, ""),
+        ({}, {"text": {"corpus": ["/elsewhere/play.txt"]}}, ""),  # its hash tells what it says
+        ({}, {"training": {"seed": 3}}, "training.seed is 3, not 0"),
+        ({}, {"optimizer": {"learning_rate": 0.5}}, "optimizer.learning_rate is 0.5, not 0.001"),
+        ({"training": {"threads": 1}}, {"training": {"threads": 2}}, "training.threads is 2, not 1"),
+        ({"training": {"precision": "fp32"}}, {"training": {"precision": "bf16"}}, "training.precision is bf16"),
+    ],
+)
+def test_a_run_is_the_planned_one_but_for_what_was_left_to_the_machine(
+    planned: dict[str, Any], there: dict[str, Any], difference: str
+) -> None:
+    (run,) = arm("a", planned, [0]).runs
+    found = run.difference(build_config(run.config.model_dump(), there))
+    assert found.startswith(difference) and bool(found) == bool(difference)
 
 
 def test_a_damaged_plan_is_named(tmp_path: Path) -> None:

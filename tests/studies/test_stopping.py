@@ -88,9 +88,10 @@ def test_what_is_not_clear_goes_on(study: StudyDirectory) -> None:
 @pytest.mark.parametrize("content", ["", "[]", '{"validation": []}', '{"validation": {"blocks": 3}}'])
 def test_a_damaged_score_counts_as_none(study: StudyDirectory, content: str) -> None:
     finish(study, GOOD, GOOD, BAD)
-    damaged = study.run(study.arms()[2].runs[0].name)
+    run = study.arms()[2].runs[0]
+    damaged = study.run(run.name)
     damaged.evaluation_file.write_text(content)
-    assert finished_nats(study, damaged.path.name, "blocks") is None
+    assert finished_nats(study, run, "blocks") is None
     stop_worse(study)
     assert (study.stopped(study.arms()[2]) or {})["seeds"] == 4
 

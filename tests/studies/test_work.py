@@ -99,6 +99,21 @@ def no_space_for_a_checkpoint(file: BinaryIO) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def test_a_run_of_other_settings_in_its_place_is_not_gone_on_with(tmp_path: Path) -> None:
+    """Begun by hand, or by a version of which a setting of the same name meant something else."""
+    study = make_study(tmp_path, seeds=2)
+    first, second = (study.run(run.name) for run in study.runs())
+    train(study.runs()[1].config, first.path)
+    first.evaluation_file.unlink()  # as if it were half-way
+    work(study.path)
+    failure = study.failure(first.path.name)
+    assert failure is not None
+    told = f"{first.path} is a run of other settings (training.seed is 1, not 0); move it away, and it is run again"
+    assert failure["error"] == told
+    assert not study.is_finished(first.path.name)
+    assert study.is_finished(second.path.name)
+
+
 def test_what_others_hold_is_passed_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study, done = make_study(tmp_path, seeds=3), []
     claimed, locked, free = (run.name for run in study.runs())

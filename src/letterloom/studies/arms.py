@@ -22,6 +22,8 @@ _OF_ALL = {  # settings that say what is scored, so that arms may not differ in 
     "text": ("corpus", "train_fraction", "records", "records_seed", "end_of_text"),
     "training": ("seed", "final_eval_characters"),
 }
+_PLACES = ("text.corpus", "text.replay")  # where texts lie
+_LEFT_TO_THE_MACHINE = ("training.device", "training.precision", "training.products", "training.threads")
 Layers = Sequence[Mapping[str, Any]]
 
 
@@ -33,6 +35,19 @@ class PlannedRun(NamedTuple):
     name: str  # of its run directory: a hash of its settings and its text
     config: RunConfig
     text_sha256: str
+
+    def difference(self, found: RunConfig) -> str:
+        """The first setting in which a run that lies under the name is another one; nothing where it is this one.
+
+        What was left to the machine may have come out in any way, and a text lies anywhere: its hash tells it.
+        """
+        planned, there = self.config.settings(), found.settings()
+        for name, value in planned.items():
+            if name in _PLACES or (name in _LEFT_TO_THE_MACHINE and value in ("auto", "mixed", None)):
+                continue
+            if there[name] != value:
+                return f"{name} is {there[name]}, not {value}"
+        return ""
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,12 @@ class StudyDirectory:
         """A run's directory, whether it is there or not."""
         return RunDirectory(self.path / "runs" / name)
 
+    def stranger(self, run: PlannedRun) -> str:
+        """Why what lies under the name of a run does not count for it; nothing where it does, or nothing is there."""
+        place = self.run(run.name)
+        other = is_run(place.path) and run.difference(self._parse_once(place.config_file, lambda _: place.config()))
+        return f"{place.path} is a run of other settings ({other}); move it away, and it is run again" if other else ""
+
     def strangers(self) -> list[str]:
         """Runs in the folder that are none of this study's: of earlier settings, or of another text."""
         known = {run.name for run in self.runs()}

@@ -177,6 +177,8 @@ def _read(study: StudyDirectory, arm: Arm, run: PlannedRun, state: State, protoc
     except (DataMismatchError, RunError) as error:
         return RunResult(run, state, error=str(error))
     score = next((s for s in record.scores if (s.split, s.protocol) == ("held out", protocol)), None)
+    if stranger := study.stranger(run):
+        return RunResult(run, state, error=stranger)
     if record.text_sha256 != arm.text_sha256:
         return RunResult(run, state, error=f"{place.path} is a run of another text; move it away, and it is run again")
     if score is None or not math.isfinite(score.nats):

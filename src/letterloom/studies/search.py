@@ -113,9 +113,9 @@ def _confirm(study: StudyDirectory, design: Design, trials: Sequence[_Trial]) ->
 def _read_trials(study: StudyDirectory, protocol: str) -> list[_Trial]:
     trials = []
     for (number, told), arm in zip(study.added().items(), study.added_arms(), strict=True):
-        run = arm.runs[0].name
+        run = arm.runs[0]
         nats = finished_nats(study, run, protocol)
-        failed = nats is None and (study.is_finished(run) or study.failure(run) is not None)
+        failed = nats is None and (study.is_finished(run.name) or study.failure(run.name) is not None)
         trials.append(_Trial(number, arm, told.get("params", {}), nats, failed))
     return trials
 

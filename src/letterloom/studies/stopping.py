@@ -70,7 +70,7 @@ def _p(ours: Mapping[int, float], theirs: Mapping[int, float]) -> float:
 
 
 def _nats(study: StudyDirectory, arm: Arm, protocol: str) -> dict[int, float]:
-    by_seed = {run.seed: finished_nats(study, run.name, protocol) for run in arm.runs}
+    by_seed = {run.seed: finished_nats(study, run, protocol) for run in arm.runs}
     return {seed: nats for seed, nats in by_seed.items() if nats is not None}
 
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from letterloom.errors import DataMismatchError, needing
+from letterloom.studies.arms import PlannedRun
 from letterloom.studies.directory import StudyDirectory
 
 
@@ -21,10 +22,13 @@ def require_optuna() -> Any:
     return optuna
 
 
-def finished_nats(study: StudyDirectory, run: str, protocol: str) -> float | None:
-    """Nats per character of the held-out text; None of a run that has no such finite number (yet), or a damaged one."""
+def finished_nats(study: StudyDirectory, run: PlannedRun, protocol: str) -> float | None:
+    """Nats per character of the held-out text.
+
+    None of a run that has no such finite number (yet), is damaged, or is one of other settings.
+    """
     with suppress(DataMismatchError, KeyError, TypeError):
-        nats = (study.run(run).evaluation() or {})["validation"][protocol]["nats_per_character"]
-        if isinstance(nats, float) and math.isfinite(nats):
+        nats = (study.run(run.name).evaluation() or {})["validation"][protocol]["nats_per_character"]
+        if isinstance(nats, float) and math.isfinite(nats) and not study.stranger(run):
             return nats
     return None

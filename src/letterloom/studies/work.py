@@ -99,6 +99,8 @@ def _do(study: StudyDirectory, run: PlannedRun) -> None:
     _require_planned_text(study, run)
     with _told_to(study.log_file(run.name)):
         try:
+            if stranger := study.stranger(run):
+                raise DataMismatchError(stranger)
             if is_run(place):
                 resume(place)
             else:
