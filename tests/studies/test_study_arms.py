@@ -1,5 +1,7 @@
 """From a study file to arms and runs, each named by what defines it."""
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from letterloom import accounting
+from letterloom.config import RunConfig, build_config
 from letterloom.errors import ConfigError, CorpusError
-from letterloom.studies.arms import Arm, plan_arms
+from letterloom.studies.arms import Arm, first_defaults, plan_arms
 from letterloom.studies.design import BASELINE, Design, parse_design
 from letterloom.text.encoding import open_corpus
 
@@ -134,6 +137,21 @@ def test_a_run_is_named_by_all_its_settings_and_its_text(text: Path, tmp_path: P
     others = [run.name for arm in plan_arms(design(elsewhere, rest)) for run in arm.runs]
     longer = [run.name for arm in plan_arms(design(text, f"{rest}\nbudget.steps = 9")) for run in arm.runs]
     assert not {*names} & {*others, *longer}
+
+
+def test_a_name_means_the_same_settings_whatever_the_defaults_become() -> None:
+    """What is left out of it are the defaults that each setting had when it came, and none of today's."""
+    first = first_defaults()
+    assert set(first) == set(RunConfig().settings()), "add the setting to first_defaults.json, with what was before it"
+    sections: dict[str, dict[str, object]] = {}
+    for name, value in first.items():
+        section, _, key = name.partition(".")
+        sections.setdefault(section, {})[key] = value
+    for changed in ({}, {"model.n_heads": 2, "optimizer.beta2": 0.999}):
+        told = json.dumps([1, "86c4", changed | {"training.seed": 7}], sort_keys=True)
+        over = [{name.split(".")[0]: {name.split(".")[1]: value}} for name, value in changed.items()]
+        (run,) = Arm("a", build_config(sections, *over), "86c4", (7,)).runs
+        assert run.name == hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
 def test_an_arm_comes_back_from_its_json(text: Path) -> None:

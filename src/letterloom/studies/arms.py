@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib import resources
 from typing import Any, NamedTuple
 
 from letterloom import accounting
@@ -72,8 +73,7 @@ class Arm:
     def _run(self, seed: int) -> PlannedRun:
         training = self.config.training.model_copy(update={"seed": seed})
         config = self.config.model_copy(update={"training": training})
-        defaults = RunConfig().settings()  # which count for nothing: a setting that is new tomorrow renames no run
-        told = {name: value for name, value in config.settings().items() if value != defaults[name]}
+        told = {name: value for name, value in config.settings().items() if value != first_defaults()[name]}
         told.pop("text.corpus", None)  # its hash counts, wherever it lies
         digest = hashlib.sha256(json.dumps([_VERSION, self.text_sha256, told], sort_keys=True).encode())
         return PlannedRun(self.name, seed, digest.hexdigest()[:12], config, self.text_sha256)
@@ -91,6 +91,17 @@ class Arm:
     def from_json(cls, told: Mapping[str, Any]) -> "Arm":
         """The arm that `to_json` told of."""
         return cls(told["name"], build_config(told["config"]), told["text_sha256"], tuple(map(int, told["runs"])))
+
+
+@cache
+def first_defaults() -> dict[str, Any]:
+    """The settings that count for nothing in a run's name: the defaults when each setting first came.
+
+    They stay as they are when a default changes, so that an old name goes on meaning the same settings; a new setting
+    is added with the value that does what was done before it, and renames no run.
+    """
+    told: dict[str, Any] = json.loads((resources.files(__package__) / "first_defaults.json").read_text("utf-8"))
+    return told
 
 
 def plan_arms(design: Design) -> tuple[Arm, ...]:
