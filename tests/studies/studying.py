@@ -1,12 +1,14 @@
 """A study of a few tiny runs, and commands that work at it in processes of their own."""
 
+import json
 import os
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,22 +36,26 @@ sample_interval = 1000
 sample_characters = 10
 device = "cpu"
 """
-# supervises until the study is done
+# supervises until the study is done, by an engine with options
 SUPERVISOR = """
+import json
 import sys
+from contextlib import closing
 from pathlib import Path
 from letterloom.errors import LetterloomError
 from letterloom.studies.directory import StudyDirectory
 from letterloom.studies.engines import build_engine
 from letterloom.studies.supervision import supervise
-study, workers = StudyDirectory(Path(sys.argv[1])), int(sys.argv[2])
-try:
-    supervise(study, build_engine("processes", study.path, workers, {}), workers, lambda standing: None)
-except LetterloomError as error:
-    print(error, file=sys.stderr)
-    sys.exit(error.exit_code)
-finally:
-    assert "torch" not in sys.modules
+study, workers, engine, options = StudyDirectory(Path(sys.argv[1])), int(sys.argv[2]), sys.argv[3], sys.argv[4]
+if __name__ == "__main__":  # Dask's processes import it once more
+    try:
+        with closing(build_engine(engine, study.path, workers, json.loads(options))) as built:
+            supervise(study, built, workers, lambda standing: None)
+    except LetterloomError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    finally:
+        assert "torch" not in sys.modules
 """
 
 
@@ -73,9 +79,11 @@ def make_study(
     return study
 
 
-def start_supervisor(study: StudyDirectory, workers: int = 2) -> "subprocess.Popen[str]":
+def start_supervisor(
+    study: StudyDirectory, workers: int = 2, engine: str = "processes", options: Mapping[str, Any] | None = None
+) -> "subprocess.Popen[str]":
     """Begin to work at the study."""
-    command = [sys.executable, "-c", SUPERVISOR, str(study.path), str(workers)]
+    command = [sys.executable, "-c", SUPERVISOR, str(study.path), str(workers), engine, json.dumps(options or {})]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
@@ -98,6 +106,27 @@ def processes_at(study: StudyDirectory) -> list[int]:
         if str(study.path) in command and int(process.name) != os.getpid():
             found.append(int(process.name))
     return found
+
+
+def descendants(process: int) -> list[int]:
+    """Ids of the processes, on Linux, that a process has started, and those that these have."""
+    parents: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it has ended
+            continue
+        parents.setdefault(parent, []).append(int(stat.parent.name))
+    found = parents.get(process, [])
+    return [*found, *(later for child in found for later in descendants(child))]
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of that id, on Linux, has not ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def worker_at(study: StudyDirectory) -> int:

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studying import has_checkpoint, make_study, metrics, processes_at, wait_for, worker_at
+from studying import (
+    descendants,
+    has_checkpoint,
+    is_alive,
+    make_study,
+    metrics,
+    processes_at,
+    start_supervisor,
+    wait_for,
+    worker_at,
+)
 
 from letterloom.errors import ConfigError, ResourceError
 from letterloom.studies import supervision
@@ -35,12 +45,32 @@ def long_study(folder: Path) -> StudyDirectory:
     return make_study(folder, seeds=2, steps=300, saved=50)
 
 
-@on_linux
-@pytest.mark.parametrize(
+ENGINES = pytest.mark.parametrize(
     ("name", "options"),
     [("processes", {}), ("slurm", {"cluster": "local"}), ("dask", {})],
     ids=["processes", "slurm", "dask"],
 )
+
+
+@on_linux
+@ENGINES
+def test_what_a_killed_supervisor_has_started_ends_with_it(
+    name: str, options: Mapping[str, Any], tmp_path: Path
+) -> None:
+    study = make_study(tmp_path, seeds=2, steps=10**6, saved=10)
+    supervisor = start_supervisor(study, 2, name, options)
+    wait_for(lambda: has_checkpoint(study))
+    started = descendants(supervisor.pid)
+    assert len(started) >= 2
+    supervisor.kill()
+    supervisor.communicate()
+    wait_for(lambda: not any(map(is_alive, started)))
+    wait_for(lambda: processes_at(study) == [])
+    assert set(study.states().values()) == {"to do"}
+
+
+@on_linux
+@ENGINES
 def test_a_run_whose_worker_is_killed_is_taken_up_by_another(
     name: str,
     options: Mapping[str, Any],

@@ -271,7 +271,8 @@ def test_a_killed_supervisor_leaves_nobody_behind_and_loses_nothing(tmp_path: Pa
         supervisor = start_supervisor(study)
         wait_for(moment)
         supervisor.kill()
-        supervisor.communicate()
+        _, told = supervisor.communicate()  # until its workers, who share its standard error, have ended
+        assert told == ""
         wait_for(lambda: processes_at(study) == [])
         done = {name: written(study, name) for name, state in study.states().items() if state == "done"}
     last = start_supervisor(study)

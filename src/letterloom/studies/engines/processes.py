@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,8 @@ def _main(folder: str, name: str) -> None:
     except LetterloomError as raised:
         error = raised
     told = error and {"kind": type(error).__name__, "arguments": error.__reduce__()[1]}
-    os.write(answer, json.dumps(told).encode())
+    with suppress(BrokenPipeError):  # nobody is there any more to be told
+        os.write(answer, json.dumps(told).encode())
 
 
 def _error(told: dict[str, Any] | None) -> LetterloomError | None:
@@ -107,8 +109,13 @@ def _error(told: dict[str, Any] | None) -> LetterloomError | None:
 
 
 def _end_with_parent() -> None:
-    """Wait until the parent has ended; then ask this process to save and end, and see to it that it does."""
+    """Wait until the parent has ended, and end then."""
     os.read(0, 1)
+    end_orphan()
+
+
+def end_orphan() -> None:
+    """Ask this process, whose supervisor is gone, to save and end, and see to it that it does."""
     signal.alarm(ORPHAN_SECONDS)  # nobody handles it, so that it ends even a process that hangs
     os.kill(os.getpid(), signal.SIGTERM)
 
