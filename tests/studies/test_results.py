@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from written_studies import CORPUS, ENVIRONMENT, arm, finish, runs_of, written_study
+from written_studies import CORPUS, arm, finish, runs_of, written_study
 
 from letterloom.config import build_config
 from letterloom.errors import DataMismatchError
 from letterloom.studies.directory import StudyDirectory
+from letterloom.studies.notes import notes
 from letterloom.studies.results import read_results
 from letterloom.studies.trials import finished_nats
 
@@ -34,7 +35,7 @@ def test_each_arm_has_its_numbers_by_seed(tmp_path: Path) -> None:
     }
     assert results.analysis is not None
     assert [c.difference for c in results.analysis.comparisons] == pytest.approx([-0.1])
-    assert results.notes == [] and results.strangers == ()
+    assert notes(results) == [] and results.strangers == ()
 
 
 def test_the_protocol_is_the_one_that_the_study_asks_for(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_an_unfinished_study_tells_what_has_become_of_each_run(tmp_path: Path) -
         b[2].name: ("stopped", None),
     }
     assert results.analysis is not None and results.analysis.comparisons == ()
-    assert any("5 of 6 runs have no number" in note for note in results.notes)
+    assert any("5 of 6 runs have no number" in note for note in notes(results))
 
 
 def test_without_a_number_of_the_baseline_nothing_is_compared(tmp_path: Path) -> None:
@@ -154,23 +155,6 @@ def test_runs_of_other_settings_are_strangers(tmp_path: Path) -> None:
     assert [arm.name for arm in results.arms] == ["a", "c"]
 
 
-def test_what_weakens_a_comparison_is_noted(tmp_path: Path) -> None:
-    study = written_study(tmp_path / "s", {"a": {}, "b": {"model": {"context_length": 32}}}, budget={"minutes": 1})
-    a, b = runs_of(study, "a"), runs_of(study, "b")
-    for seed in a:
-        finish(study, a[seed], 2.0, precision="fp32")
-        finish(study, b[seed], 2.0, characters=1000, environment=ENVIRONMENT | {"torch": "2.12.0"}, precision="bf16")
-    told = "\n".join(read_results(study).notes)
-    for words in (
-        "differ in torch (2.12.0; 2.13.0)",
-        "training.precision came out differently on different machines (bf16; fp32)",
-        "scored on different texts",
-        "The contexts differ",
-        "Minutes limited the runs",
-    ):
-        assert words in told
-
-
 @pytest.mark.parametrize(
     ("protocol", "context", "limit", "apart"),
     [
@@ -195,7 +179,7 @@ def test_arms_scored_on_different_texts_show_nothing(
     assert results.analysis is not None
     (comparison,) = results.analysis.comparisons
     assert (comparison.shown, comparison.same_text) == (not apart, not apart)
-    assert any("scored on different texts" in note for note in results.notes) == apart
+    assert any("scored on different texts" in note for note in notes(results)) == apart
 
 
 def test_stretches_cut_by_another_tokenizer_are_of_the_same_text(tmp_path: Path) -> None:
@@ -216,14 +200,6 @@ def test_arms_that_a_search_adds_meanwhile_are_left_for_the_next_reading(
     arms = [study.arms(), study.arms()[:1]]
     monkeypatch.setattr(StudyDirectory, "arms", lambda _: arms.pop(0) if len(arms) > 1 else arms[0])
     assert [arm.name for arm in read_results(study).arms] == ["a", "b"]
-
-
-def test_precision_that_is_what_the_study_varies_is_no_weakness(tmp_path: Path) -> None:
-    arms = {name: {"training": {"precision": name}} for name in ("fp32", "bf16")}
-    study = written_study(tmp_path / "s", arms)
-    for run in study.runs():
-        finish(study, run, 2.0)
-    assert read_results(study).notes == []
 
 
 def test_a_confirmed_arm_is_not_judged_by_the_seed_that_chose_it(tmp_path: Path) -> None:
@@ -257,4 +233,4 @@ def test_a_search_that_has_not_confirmed_says_so(tmp_path: Path) -> None:
         finish(study, found.runs[0], value)
     results = read_results(study)
     assert results.baseline == "trial 1"
-    assert any("No arm of the search is confirmed" in note for note in results.notes)
+    assert any("No arm of the search is confirmed" in note for note in notes(results))

@@ -134,6 +134,30 @@ def test_arms_scored_on_different_texts_are_not_compared(tmp_path: Path) -> None
     assert re.search(r"^\| `b` \| -0\.4987 \|.*\| different text \|$", markdown, re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    ("budget", "told"),
+    [
+        ({"budget": {"steps": 1500}}, "budget 1,500 steps a run"),
+        ({"budget": {"flops": 5e12}}, "budget 5.00 TFLOP a run"),
+        ({"budget": {"minutes": 0.5}}, "budget 30.0 s a run"),
+        ({}, "no budget: each arm costs what its settings say"),
+    ],
+)
+def test_what_an_arm_may_cost_and_cost_is_told(tmp_path: Path, budget: dict[str, Any], told: str) -> None:
+    study = written_study(tmp_path / "s", {"a": {}, "b": settings(1)}, seeds=[0], **budget)
+    for run in study.runs():
+        finish(study, run, 2.0)
+    written, page = write_report(study), Page(study)
+    assert f"; {told}. Less is better." in page.text
+    assert f"; {told}. Less is better." in (study.path / "report.md").read_text(encoding="utf-8")
+    assert written["budget"] == budget.get("budget", {})
+    for run in study.runs():
+        model, sequences = run.config.model, 90 * run.config.training.batch_size
+        flops = sequences * accounting.training_flops(model, 65, model.context_length)
+        assert [row["flops"] for row in written["arms"] if row["name"] == run.arm] == [flops]
+        assert f"{flops / 1e9:,.0f} G" in [row[6] for row in page.rows if len(row) == 8 and " of " in row[3]]
+
+
 def test_one_seed_shows_nothing(tmp_path: Path) -> None:
     study = written_study(tmp_path / "s", {"a": {}, "b": settings(1)}, seeds=[4])
     finish(study, runs_of(study, "a")[4], 2.0)

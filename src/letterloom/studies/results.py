@@ -1,7 +1,7 @@
-"""What a study found: the runs of each arm, what the finished ones measured, and what makes a comparison weaker."""
+"""What a study found: the runs of each arm, and what the finished ones measured."""
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,8 +10,6 @@ import numpy as np
 
 from letterloom import accounting
 from letterloom.errors import DataMismatchError, RunError
-from letterloom.evaluation.seeds import LEVEL
-from letterloom.reporting.markup import plain
 from letterloom.reporting.reading import RunRecord, Score, read_run
 from letterloom.studies.arms import Arm, PlannedRun
 from letterloom.studies.design import Design
@@ -19,9 +17,6 @@ from letterloom.studies.directory import State, StudyDirectory
 from letterloom.studies.looks import earlier_looks
 from letterloom.studies.scaling import Point, Scaling, fit_scaling
 from letterloom.studies.statistics import Analysis, analyse
-
-DECISIVE = ("letterloom", "torch", "numpy", "threads", "device", "device_name")  # as `runs.environment.differences`
-RESOLVED = ("precision", "products")  # settings that "auto" leaves to the machine
 
 
 @dataclass(frozen=True)
@@ -134,11 +129,6 @@ class Results:
         """Every finished run."""
         return [run for arm in self.arms for run in arm.measured.values()]
 
-    @property
-    def notes(self) -> list[str]:
-        """What makes the comparison weaker."""
-        return list(_notes(self))
-
 
 def read_results(study: StudyDirectory) -> Results:
     """Read a study's folder, finished or not.
@@ -217,39 +207,3 @@ def _points(arms: Sequence[ArmResult]) -> list[Point]:
     return [
         Point(run.record.parameters, run.characters, run.score.nats) for arm in arms for run in arm.counted.values()
     ]
-
-
-def _notes(results: Results) -> Iterator[str]:
-    arms, runs = results.compared, results.measured
-    unfinished = sum(run.measured is None for arm in arms for run in arm.runs)
-    if unfinished:
-        planned = sum(len(arm.runs) for arm in arms)
-        yield f"{unfinished} of {planned} runs have no number; each comparison is of the seeds that both arms have."
-    if results.earlier_looks:
-        looks = f"{results.earlier_looks} earlier look{'s' * (results.earlier_looks > 1)} at these arms by other seeds"
-        level = f"{LEVEL / 2**results.earlier_looks:.2g}"
-        yield f"There were {looks}: so that luck does not add up, a difference is shown at {level}, not at {LEVEL}."
-    for name in DECISIVE:
-        values = {plain(run.record.environment.get(name)) for run in runs}
-        if len(values) > 1:
-            yield f"The runs differ in {name} ({'; '.join(sorted(values))}), which may change last digits."
-    for name in RESOLVED:
-        resolved: dict[str, set[str]] = {}
-        for arm in arms:
-            for run in arm.measured.values():
-                planned = getattr(arm.arm.config.training, name)
-                resolved.setdefault(planned, set()).add(getattr(run.record.config.training, name))
-        for values in resolved.values():
-            if len(values) > 1:
-                yield f"training.{name} came out differently on different machines ({'; '.join(sorted(values))})."
-    if len({run.text for run in runs}) > 1:
-        yield "The runs were scored on different texts, and differences between these show nothing; hold them apart."
-    if results.design.protocol == "blocks" and len({run.score.context_length for run in runs}) > 1:
-        yield "The contexts differ: protocol blocks favours long ones, which start fewer windows cold."
-    if results.design.budget.minutes:
-        yield "Minutes limited the runs: how far one came depends on the machine and on what else it did."
-    for arm in arms:
-        if arm.stopped and arm.counted:
-            yield f"{arm.name} was stopped for being worse: what it costs looks greater by that than it is."
-    if any(arm.searched for arm in arms) and not any(arm.confirmed for arm in arms):
-        yield "No arm of the search is confirmed by further seeds yet: its best looks better than it is."

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from letterloom.reporting.markup import duration, metric
+from letterloom.studies.design import Budget
 from letterloom.studies.results import Results, RunResult
 from letterloom.studies.statistics import Comparison, Summary
 
@@ -30,6 +32,17 @@ def answer(results: Results) -> list[str]:
     if not comparisons:
         return [*told, _alone(results.analysis.summaries, results.baseline)]
     return [*told, *_scaled(results), *_shown(comparisons), *_not_shown(comparisons), *_apart(comparisons)]
+
+
+def budget(given: Budget) -> str:
+    """What a run may cost, in words."""
+    told = {
+        "flops": lambda value: f"budget {metric(value, 'FLOP')} a run",
+        "minutes": lambda value: f"budget {duration(60 * value)} a run",
+    }
+    for name, value in given.given.items():
+        return told[name](value) if name in told else f"budget {value:,} {name} a run"
+    return "no budget: each arm costs what its settings say"
 
 
 def verdict(comparison: Comparison) -> str:

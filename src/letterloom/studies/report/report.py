@@ -17,8 +17,9 @@ from letterloom.reporting.page import inline, render
 from letterloom.reporting.report import write_report as write_run_report
 from letterloom.studies.directory import StudyDirectory
 from letterloom.studies.looks import record_look
+from letterloom.studies.notes import ALIKE
 from letterloom.studies.report import drawing
-from letterloom.studies.report.answer import METHOD
+from letterloom.studies.report.answer import METHOD, budget
 from letterloom.studies.report.drawing import Cost
 from letterloom.studies.report.tables import tables
 from letterloom.studies.results import Measured, Results, read_results
@@ -31,7 +32,6 @@ PICTURES = {
     "scaling": "Loss against parameters and characters, measured and fitted",
 }
 FILES = ("report.html", "report.md", "report.json", *(f"{name}.svg" for name in PICTURES))
-ALIKE = 1.05  # costs that differ by less than this factor make no picture
 NAMED = 14  # points of a picture that have names; of more, the frontier and the baseline
 
 
@@ -61,6 +61,7 @@ def write_report(study: StudyDirectory) -> dict[str, Any]:
     content = told | {
         "version": __version__,
         "missing": reasons,
+        "budget_told": budget(results.design.budget),
         "method": METHOD,
         "source": study.source(),
         "command": markup.plain(_command(study)),

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from letterloom.reporting.markup import plain
+from letterloom.studies.notes import notes
 from letterloom.studies.report.answer import answer, verdict
 from letterloom.studies.results import ArmResult, Measured, Results, RunResult
 from letterloom.studies.scaling import Scaling
@@ -23,6 +24,7 @@ def tables(results: Results) -> dict[str, Any]:
         "question": results.design.question,
         "answer": answer(results),
         "corpus": list(results.design.corpus),
+        "budget": results.design.budget.given,
         "protocol": results.design.protocol,
         "characters_scored": sorted({run.score.characters for run in results.measured}),
         "baseline": results.baseline,
@@ -32,7 +34,7 @@ def tables(results: Results) -> dict[str, Any]:
         "least_shown": analysis and analysis.least_shown,
         "scaling": results.scaling and _scaling(results.scaling),
         "trials": [_trial(arm, drawn) for arm in results.trials],
-        "notes": results.notes,
+        "notes": notes(results),
         "failures": [_failure(arm, run) for arm in results.arms for run in arm.runs if run.error],
         "stopped": [{**arm.stopped, "arm": arm.name} for arm in results.arms if arm.stopped],
         "strangers": list(results.strangers),
