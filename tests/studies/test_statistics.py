@@ -174,3 +174,28 @@ def test_what_is_needed_and_what_is_shown_go_by_the_noise_of_the_differences() -
     assert comparison.seeds_needed is not None
     assert power(comparison.difference, comparison.seeds_needed) >= 0.8
     assert power(comparison.difference, comparison.seeds_needed - 1) < 0.8
+
+
+def test_the_seeds_needed_go_by_the_noise_of_all_arms() -> None:
+    """That of one comparison of three seeds is hardly known: by itself it would say anything from 2 to thousands."""
+    rng, needed = np.random.default_rng(0), []
+    for _ in range(60):
+        nats = rng.normal(size=(7, 3))
+        nats[1] += 0.8 - (nats[1] - nats[0]).mean()  # which shows the same difference each time
+        needed.append(simulated(nats).comparisons[0].seeds_needed or 0)
+    low, high = np.percentile(needed, [10, 90])
+    effect, n = 0.8 / math.sqrt(2), np.arange(2, 200)  # in sd of the differences, as it truly is
+    power = stats.nct.sf(stats.t.ppf(1 - 0.025 / 6, n - 1), n - 1, effect * np.sqrt(n))
+    truth = n[power >= 0.8][0]
+    assert 0.4 * truth < low < truth < high < 2 * truth
+
+
+def test_the_least_that_is_shown_is_so_of_every_arm() -> None:
+    """And not of the one with most seeds alone."""
+    many = {seed: 1.5 + 0.01 * (seed % 3) for seed in range(9)}
+    found = analyse({"a": many, "b": {s: v + 0.003 * s for s, v in many.items()}, "c": B}, "a")
+    differences = [[0.003 * s for s in many], [B[s] - many[s] for s in B]]
+    sd = math.sqrt((8 * np.var(differences[0], ddof=1) + 2 * np.var(differences[1], ddof=1)) / 10)
+    assert found.least_shown is not None
+    centre = found.least_shown / sd * math.sqrt(3)
+    assert stats.nct.sf(stats.t.ppf(1 - 0.0125, 2), 2, centre) == pytest.approx(0.8)

@@ -105,14 +105,18 @@ def test_the_answer_is_written_from_the_numbers(tmp_path: Path) -> None:
     assert worse.startswith('"none" costs 0.100 nats per character more than "learned" (95 % ')
     assert worse.endswith("3 seeds): shown.")
     assert unsure.startswith('No difference shown between "learned" and "sinusoidal" (+0.0007; 95 % -')
-    needed = pairs_that_show(np.subtract(NATS["sinusoidal"], NATS["learned"]), comparisons=3)
+    differences = [np.subtract(NATS[name], NATS["learned"]) for name in ("sinusoidal", "rotary", "none")]
+    sd = math.sqrt(np.mean([row.var(ddof=1) for row in differences]))
+    needed = pairs_that_show(differences[0].mean() / sd, comparisons=3)
     assert needed > 100
-    assert unsure.endswith(f"; 3 seeds; {needed:,} pairs of seeds would show one of that size).")
+    assert unsure.endswith(
+        f"; 3 seeds; if that is the true difference, about {needed:,} pairs of seeds would show it)."
+    )
 
 
-def pairs_that_show(differences: Any, comparisons: int) -> int:
-    """The first number of pairs by which 4 of 5 paired t tests find such a difference, at 5 % by their number."""
-    n, effect = np.arange(2, 10_000), abs(differences.mean()) / differences.std(ddof=1)
+def pairs_that_show(effect: float, comparisons: int) -> int:
+    """The first number of pairs by which 4 of 5 paired t tests find an effect (in sd), at 5 % by their number."""
+    n = np.arange(2, 10_000)
     power = stats.nct.sf(stats.t.ppf(1 - 0.025 / comparisons, n - 1), n - 1, effect * np.sqrt(n))
     return int(n[power >= 0.8][0])
 

@@ -45,7 +45,7 @@ class Comparison:
     p: float | None  # of the paired t test; None where there is no interval
     adjusted_p: float | None  # for all comparisons of the study, and for earlier looks at it
     shown: bool  # whether the study may claim a difference
-    seeds_needed: int | None  # that would show such a difference in 4 of 5 studies, or more; None as `p`
+    seeds_needed: int | None  # about: that show it in 4 of 5 studies if the true difference is this one; None as `p`
     same_text: bool = True  # False where the two were scored on different texts: then there is a difference, no more
 
 
@@ -56,7 +56,7 @@ class Analysis:
     summaries: tuple[Summary, ...]
     comparisons: tuple[Comparison, ...]  # of every arm that has a seed in common with the baseline
     noise: float | None  # sd between seeds of one arm, pooled; None where no arm has several that differ
-    least_shown: float | None  # smallest difference that 4 of 5 such studies show, or more; None without a test
+    least_shown: float | None  # smallest difference of any arm that 4 of 5 such studies show; None without a test
 
 
 def analyse(
@@ -78,8 +78,8 @@ def analyse(
     twice as much: together all looks claim a difference of identical arms in at most 5 (1 + 1/2 + 1/4 + ...) = 10 %.
 
     `seeds_needed` and `least_shown` are of a comparison in the worst case of that adjustment, at 5 % by their number:
-    where other arms differ as well, less is enough. The latter takes the noise of the differences, pooled, and the
-    seeds of the comparison that has most.
+    where other arms differ as well, less is enough. Both take the noise of the differences, pooled over the arms, since
+    that of a few seeds by themselves is hardly known; the latter the seeds of the comparison that has least.
 
     Args:
         nats: Of each arm, by seed.
@@ -97,14 +97,14 @@ def analyse(
     tested = [found for arm, found in pairs.items() if arm not in apart and _moments(found)[1]]
     noise, weight = _pooled(tested), 2**earlier_looks
     comparisons = [
-        _compare(arm, baseline, differences, parts or {}, arm not in apart, weight * len(tested))
+        _compare(arm, baseline, differences, parts or {}, arm not in apart, noise, weight * len(tested))
         for arm, differences in pairs.items()
     ]
     return Analysis(
         summaries=tuple(_summarise(arm, ours) for arm, ours in nats.items()),
         comparisons=_adjusted(comparisons, weight),
         noise=_pooled(list(nats.values())),
-        least_shown=noise and least_shown(max(map(len, tested)), noise, weight * len(tested)),
+        least_shown=noise and least_shown(min(map(len, tested)), noise, weight * len(tested)),
     )
 
 
@@ -122,7 +122,13 @@ def _same(texts: Sequence[Mapping[int, Hashable]], seeds: Iterable[int]) -> bool
 
 
 def _compare(
-    arm: str, baseline: str, differences: Mapping[int, float], parts: Parts, same_text: bool, tests: int
+    arm: str,
+    baseline: str,
+    differences: Mapping[int, float],
+    parts: Parts,
+    same_text: bool,
+    noise: float | None,
+    tests: int,
 ) -> Comparison:
     """One comparison of so many that are tested, its p value not adjusted yet."""
     mean, sd = _moments(differences)
@@ -139,7 +145,7 @@ def _compare(
         p=float(2 * stats.t.sf(abs(mean) / sd * math.sqrt(n), n - 1)) if sd else None,
         adjusted_p=None,
         shown=False,
-        seeds_needed=pairs_needed(mean, sd, tests) if sd else None,
+        seeds_needed=pairs_needed(mean, noise, tests) if sd and noise else None,
         same_text=same_text,
     )
 
@@ -148,10 +154,15 @@ def _adjusted(comparisons: Sequence[Comparison], weight: int) -> tuple[Compariso
     tested = {c.arm: c.p for c in comparisons if c.p is not None}
     together = np.minimum(1.0, weight * stats.false_discovery_control(list(tested.values())))
     adjusted = dict(zip(tested, together.tolist(), strict=True))
-    return tuple(
-        replace(c, adjusted_p=adjusted[c.arm], shown=adjusted[c.arm] <= LEVEL) if c.arm in adjusted else c
-        for c in comparisons
-    )
+    return tuple(_judged(c, adjusted[c.arm]) if c.arm in adjusted else c for c in comparisons)
+
+
+def _judged(comparison: Comparison, p: float) -> Comparison:
+    """The comparison by its adjusted p value; where it shows nothing, more seeds are needed than it has."""
+    needed = comparison.seeds_needed
+    if needed is not None and p > LEVEL:
+        needed = max(needed, comparison.seeds + 1)
+    return replace(comparison, adjusted_p=p, shown=p <= LEVEL, seeds_needed=needed)
 
 
 def _moments(values: Mapping[int, float]) -> tuple[float, float | None]:

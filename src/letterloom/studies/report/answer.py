@@ -12,8 +12,9 @@ METHOD = (
     "Each arm is compared with the baseline alone, paired by seed, by Student's t; the p values are adjusted for the "
     "number of arms (Benjamini and Hochberg 1995), doubled for each earlier look at these arms by other seeds, and a "
     "difference is shown where the adjusted one is at most 0.05. "
-    "How many pairs of seeds would show a difference in 4 of 5 studies, and how large the least one is that this study "
-    "would, is told for the worst case of that adjustment: at 0.05 by the number of arms compared. "
+    "About how many pairs of seeds would show a difference in 4 of 5 new studies, if the true one is as large, and how "
+    "large the least one is that this study would, is told by the noise of all arms together and for the worst case of "
+    "that adjustment: at 0.05 by the number of arms compared. "
     "The intervals are 95 % and not corrected: over seeds, for other seeds on this text; over text, for these very "
     "models on other text like it."
 )
@@ -138,7 +139,9 @@ def _apart(comparisons: Sequence[Comparison]) -> Iterator[str]:
 def _would_need(comparison: Comparison, brief: bool = False) -> str:
     if comparison.seeds_needed is None:
         return ""
-    return f"; {comparison.seeds_needed:,} pairs{'' if brief else ' of seeds would show one of that size'}"
+    if brief:
+        return f"; about {comparison.seeds_needed:,} pairs"
+    return f"; if that is the true difference, about {comparison.seeds_needed:,} pairs of seeds would show it"
 
 
 def _sure(comparison: Comparison) -> str:
