@@ -71,7 +71,7 @@ def run_study(
         ConfigError, CorpusError: the study, one of its arms or its text is at fault; before anything is written.
         DiskFullError: the disk is full; what was finished is safe.
         Interrupted: a signal came; every run is saved.
-        RunError: every run failed.
+        RunError: every run failed; the report says so, too.
     """
     from letterloom.accounting import usable_cores
     from letterloom.studies.beginning import begin
@@ -93,10 +93,17 @@ def run_study(
     states = directory.states()
     if states and set(states.values()) == {"failed"}:
         failure = directory.failure(next(iter(states))) or {}
-        raise RunError(f"each of the {len(states)} runs of {directory.path} failed; the first: {failure.get('error')}")
+        Study(directory.path).report()  # nobody else will write it
+        told = f"each of the {len(states)} runs of {directory.path} failed; the first: {failure.get('error')}"
+        raise RunError(f"{told}; mend the cause, then try again by `{_retry(directory.path)}`")
     if failed := list(states.values()).count("failed"):
-        log.warning("%d of %d runs failed: see `letterloom study status %s`", failed, len(states), directory.path)
+        told = f"{failed} of {len(states)} runs failed; `letterloom study status {directory.path}` says why"
+        log.warning("%s, and `%s` tries them again", told, _retry(directory.path))
     return Study(directory.path)
+
+
+def _retry(folder: Path) -> str:
+    return f"letterloom study resume {folder} --retry-failed"
 
 
 def open_study(name: str | Path) -> Study:

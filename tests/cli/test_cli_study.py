@@ -93,26 +93,52 @@ def test_the_studies_are_listed(call: Any) -> None:
 
 
 def test_an_arm_that_fails_is_told_and_the_rest_goes_on(call: Any, study_file: Path, tmp_path: Path) -> None:
-    source = study_file.read_text().replace("model.n_heads = [1, 2]", "model.context_length = [99_999, 16]")
-    (tmp_path / "contexts.toml").write_text(source.replace("seeds = [0, 1]", "seeds = [0]"))
-    out = tmp_path / "contexts"
-    result = call("study", "run", tmp_path / "contexts.toml", "--out", out, "--workers", "1")
+    source = study_file.read_text().replace("model.n_heads = [1, 2]", "training.device = ['cuda:99', 'cpu']")
+    (tmp_path / "devices.toml").write_text(
+        source.replace(', device = "cpu"', "").replace("seeds = [0, 1]", "seeds = [0]")
+    )
+    out = tmp_path / "devices"
+    result = call("study", "run", tmp_path / "devices.toml", "--out", out, "--workers", "1")
     assert result.exit_code == 0, result.err
+    assert f"1 of 2 runs failed; `letterloom study status {out}` says why" in result.err
+    assert f"`letterloom study resume {out} --retry-failed` tries them again" in result.err
     told = json.loads(call("study", "status", out, "--json").out)
     assert [run["state"] for run in told["runs"]] == ["failed", "done"]
     (reason,) = told["failures"].values()
-    assert "context_length 99,999 needs at least 100,000" in reason
+    assert "device cuda:99 is not here" in reason
     assert reason in call("study", "status", out).out
     assert reason in (out / "report.md").read_text()
+    assert f"- device cuda:99, seed 0, has no number: {reason}" in unwrapped(result.out)
+
+
+def unwrapped(printed: str) -> str:
+    """Paragraphs as one line each."""
+    return printed.replace("\n  ", " ")
 
 
 def test_a_study_of_which_every_run_fails_ends_with_the_error(call: Any, study_file: Path, tmp_path: Path) -> None:
-    source = study_file.read_text().replace("context_length = 16", "context_length = 99_999")
-    (tmp_path / "long.toml").write_text(source)
-    result = call("study", "run", tmp_path / "long.toml", "--out", tmp_path / "long", "--workers", "1")
+    (tmp_path / "far.toml").write_text(study_file.read_text().replace('device = "cpu"', 'device = "cuda:99"'))
+    result = call("study", "run", tmp_path / "far.toml", "--out", tmp_path / "far", "--workers", "1")
     assert result.exit_code == 2
-    assert "each of the 4 runs" in result.err.splitlines()[-1]
-    assert "needs at least 100,000" in result.err.splitlines()[-1]
+    last = result.err.splitlines()[-1]
+    assert "each of the 4 runs" in last
+    assert "device cuda:99 is not here" in last
+    assert f"try again by `letterloom study resume {tmp_path / 'far'} --retry-failed`" in last
+    assert "None of 4 runs has a number" in (tmp_path / "far" / "report.md").read_text()
+
+
+def test_what_weakens_the_answer_stands_below_it(call: Any, study: Path, tmp_path: Path) -> None:
+    folder = StudyDirectory(shutil.copytree(study, tmp_path / "weak"))
+    first, *_, last = folder.runs()
+    shutil.copytree(folder.run(first.name).path, folder.path / "runs" / "another")
+    folder.run(last.name).evaluation_file.unlink()
+    folder.record_failure(last.name, "the loss is nan")
+    printed = unwrapped(call("study", "report", folder.path).out)
+    answer, *below = printed.split("\n- ")
+    assert "No difference shown" in answer
+    assert any(line.startswith("n_heads 2 failed by 1 of 2 seeds: the others may flatter it.") for line in below)
+    assert any(line.startswith("n_heads 2, seed 1, has no number: the loss is nan") for line in below)
+    assert any(line.startswith("1 run in the folder of other settings or another text: left out.") for line in below)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ class WorkOptions:
 
 
 DEFAULTS = WorkOptions()
+FAILURES_SHOWN = 5  # of more the report tells
 Options = Annotated[WorkOptions, Parameter(name="*")]
 
 
@@ -165,8 +166,21 @@ def _print_report(path: Path, told: dict[str, Any], json: bool) -> None:
         print()
     for line in told["answer"]:
         print(textwrap.fill(line, WIDTH))
+    for line in _caveats(told):
+        print(textwrap.fill(f"- {line}", WIDTH, subsequent_indent="  "))
     print()
     print_lines(places)
+
+
+def _caveats(told: dict[str, Any]) -> Iterator[str]:
+    """What makes the answer weaker, which is not to be read without it."""
+    yield from told["notes"]
+    failures = [f"{row['arm']}, seed {row['seed']}, has no number: {row['error']}" for row in told["failures"]]
+    yield from failures[:FAILURES_SHOWN]
+    if more := failures[FAILURES_SHOWN:]:
+        yield f"{len(more)} more runs have no number; the report says why."
+    if strangers := len(told["strangers"]):
+        yield f"{strangers} run{'s' * (strangers > 1)} in the folder of other settings or another text: left out."
 
 
 def _drawn(settings: dict[str, Any]) -> str:
