@@ -113,6 +113,7 @@ def test_what_fits_is_accepted_builds_and_computes(model: dict[str, Any], vocab_
         ({"model": {"d_model": 10, "n_heads": 4}}, ["d_model 10", "n_heads 4"]),
         ({"model": {"d_model": 6, "n_heads": 2, "positions": "rotary"}}, ["rotary", "3"]),
         ({"model": {"norm": "rmsnorm", "bias_norm": True}}, ["bias_norm", "RMSNorm"]),
+        ({"model": {"positions": "rotari"}}, ["model.positions = 'rotari'", "'rotary'; did you mean 'rotary'?"]),
         ({"model": {"dropout": math.nan}}, ["model.dropout", "nan"]),
         ({"model": {"n_layers": 0}}, ["model.n_layers = 0", "1"]),
         ({"model": {"n_layers": 3.5}}, ["model.n_layers = 3.5", "integer"]),

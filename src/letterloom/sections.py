@@ -1,5 +1,6 @@
 """What settings are made of: frozen models, validated on construction, and what is wrong with them in one line."""
 
+import re
 from collections.abc import Mapping
 from types import NoneType
 from typing import Any, TypeVar, get_args
@@ -69,6 +70,8 @@ def _explain(error: Mapping[str, Any], section: Any) -> str:
         return f"unknown setting {name!r}{nearest(place[-1], list(section.model_fields))}"
     told = error["msg"].removeprefix("Value error, ").replace("Input should", "should")
     reason = _REASONS.get(error["type"], told)
+    if error["type"] == "literal_error":
+        reason += nearest(str(error["input"]), re.findall("'([^']*)'", error["ctx"]["expected"]))
     if isinstance(error["input"], (Mapping, BaseModel)):
         return f"{name}: {reason}" if name else reason
     return f"{name} = {error['input']!r}: {reason}"

@@ -38,7 +38,12 @@ def test_factors_are_settings_levels_and_ranges() -> None:
     [
         ("sedes = [0]\nfactors.model.n_heads = [1]", "unknown setting 'sedes'; did you mean 'seeds'"),
         ("factors.model.n_hads = [1]", "unknown setting 'factors.model.n_hads'; did you mean 'n_heads'"),
-        ("factors.modle.n_heads = [1]", "factors.modle.n_heads = [1]: should have settings"),
+        ("factors.modle.n_heads = [1]", "unknown section 'factors.modle'; did you mean 'model'?"),
+        ("factors.modle.d_model = { low = 1, high = 9 }", "unknown section 'factors.modle'; did you mean 'model'?"),
+        ("factors.rates.a = [1]", "factors.rates.a = [1]: should have settings"),
+        ("base.modle.n_heads = 1\narms.a = {}", "unknown section 'base.modle'; did you mean 'model'?"),
+        ("base.model.n_hads = 1\narms.a = {}", "unknown setting 'base.model.n_hads'; did you mean 'n_heads'?"),
+        ("design = 'serach'\narms.a = {}", "or 'search'; did you mean 'search'?"),
         ("factors.modle.a.n_heads = 1", "unknown section 'factors.modle.a.n_heads'"),
         ("factors.shape.a.modle.n_heads = 1", "unknown section 'factors.shape.a.modle'; did you mean 'model'"),
         ("factors.model = 3", "factors.model = 3: should have values to try"),

@@ -163,7 +163,11 @@ def test_an_arm_comes_back_from_its_json(text: Path) -> None:
     ("rest", "told"),
     [
         ("factors.model.n_heads = [3]", "arm 'n_heads 3': model: d_model 128 is not divisible by n_heads 3"),
-        ("factors.model.norm = ['layernrom']", "arm 'norm layernrom': model.norm = 'layernrom'"),
+        (
+            "factors.model.positions = ['rotari']",
+            "arm 'positions rotari': model.positions = 'rotari': should be 'none', 'learned', 'sinusoidal' or "
+            "'rotary'; did you mean 'rotary'?",
+        ),
         (
             "factors.a.big.model.n_heads = 2\nfactors.a.small.model.n_heads = 1\nfactors.b.big.model.n_layers = 1\n"
             "design = 'one-at-a-time'",

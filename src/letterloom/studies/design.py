@@ -10,7 +10,7 @@ factors.model.positions = ["learned", "rotary", "none"]
 
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -103,6 +103,10 @@ class Design(Section):
 
     @model_validator(mode="after")
     def _makes_arms(self) -> Self:
+        _require_settings("base", self.base)
+        for section, values in self.base.items():
+            for key in values:
+                _require_known("base", section, key)
         factors = self.read_factors()
         if bool(factors) == bool(self.arms):
             raise ValueError("give either factors or arms")
@@ -167,8 +171,7 @@ class Design(Section):
                 for key, values in value.items():
                     yield _setting(name, key, values)
             elif isinstance(value, Mapping) and value:
-                for level, settings in value.items():
-                    _require_settings(f"factors.{name}.{level}", settings)
+                _require_levels(name, value)
                 yield Factor(name, tuple(Level(level, settings) for level, settings in value.items()))
             else:
                 raise ConfigError(
@@ -189,11 +192,31 @@ def _require_settings(place: str, settings: Any) -> None:
             raise ConfigError(f"{place}.{name} = {values!r}: should be a section of settings")
 
 
+def _require_levels(name: str, levels: Mapping[str, Any]) -> None:
+    """Refuse levels that are no settings; where they are named as settings are, the factor is a section mistyped."""
+    try:
+        for level, settings in levels.items():
+            _require_settings(f"factors.{name}.{level}", settings)
+    except ConfigError:
+        for section in RunConfig.model_fields:
+            if set(levels) <= set(_settings_of(section)):
+                raise ConfigError(f"unknown section 'factors.{name}'; did you mean {section!r}?") from None
+        raise
+
+
+def _settings_of(section: str) -> Iterable[str]:
+    known: Any = RunConfig.model_fields[section].annotation
+    return known.model_fields.keys()
+
+
+def _require_known(place: str, section: str, key: str) -> None:
+    if key not in (known := _settings_of(section)):
+        raise ConfigError(f"unknown setting '{place}.{section}.{key}'{nearest(key, known)}")
+
+
 def _setting(section: str, key: str, values: Any) -> Factor:
     name = f"{section}.{key}"
-    known = RunConfig.model_fields[section].annotation
-    if known is not None and key not in known.model_fields:
-        raise ConfigError(f"unknown setting 'factors.{name}'{nearest(key, known.model_fields)}")
+    _require_known("factors", section, key)
     if isinstance(values, Mapping):
         try:
             return Factor(name, range=validate(Range, values))
