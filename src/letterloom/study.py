@@ -68,19 +68,20 @@ def run_study(
         tell: Is told how the study stands, whenever that changes.
 
     Raises:
-        ConfigError, CorpusError: the study, one of its arms or its text is at fault; before anything is written.
+        ConfigError, CorpusError: the study, an arm, its text or the engine is at fault; before anything is written.
         DiskFullError: the disk is full; what was finished is safe.
         Interrupted: a signal came; every run is saved.
         RunError: every run failed; the report says so, too.
     """
     from letterloom.accounting import usable_cores
     from letterloom.studies.beginning import begin
-    from letterloom.studies.engines import build_engine
+    from letterloom.studies.engines import build_engine, require_engine
     from letterloom.studies.supervision import supervise
 
     if workers is not None and workers < 1:
         raise ConfigError(f"workers = {workers}: should be at least 1")
-    directory = begin(str(name), None if out is None else Path(out))
+    require_engine(engine, options or {})
+    directory = begin(str(name), None if out is None else Path(out), here=engine == "processes")
     if retry_failed:
         directory.forget_failures()
     if workers is None:

@@ -167,3 +167,4 @@ def test_an_unknown_engine_is_told_before_anything_runs(call: Any, study_file: P
     assert (result.exit_code, "did you mean 'slurm'" in result.err) == (2, True)
     result = call("study", "run", study_file, "--out", tmp_path / "new", "--option", "timeout_min=3")
     assert (result.exit_code, "has no option 'timeout_min'" in result.err) == (2, True)
+    assert not (tmp_path / "new").exists()

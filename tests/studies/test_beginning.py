@@ -7,7 +7,8 @@ import pytest
 from studying import enter
 
 from letterloom import storage
-from letterloom.errors import ConfigError, DataMismatchError, RunError
+from letterloom.errors import ConfigError, DataMismatchError, ResourceError, RunError
+from letterloom.studies import beginning
 from letterloom.studies.arms import build_arm
 from letterloom.studies.beginning import begin
 from letterloom.studies.search import extend
@@ -67,6 +68,20 @@ def test_a_search_does_not_mix_texts() -> None:
     Path("text.txt").write_text("Another text, of another kind.\n" * 50)
     with pytest.raises(DataMismatchError, match="has changed since its first trial"):
         extend(study)
+
+
+@pytest.mark.parametrize(("here", "gpu"), [(True, False), (True, True), (False, False)])
+def test_what_does_not_fit_this_machine_is_refused_where_it_is_to_run_here(
+    here: bool, gpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beginning, "physical_memory", lambda: 1000)
+    monkeypatch.setattr(beginning, "NVIDIA", Path("/" if gpu else "/none"))
+    if here and not gpu:
+        with pytest.raises(ResourceError, match="arm 'n_heads 1': training a model of"):
+            begin("grid.toml", here=here)
+        assert not Path("studies").exists()
+    else:
+        assert len(begin("grid.toml", here=here).runs()) == 4
 
 
 def test_a_file_in_the_way_is_told() -> None:

@@ -75,6 +75,10 @@ def test_factors_are_settings_levels_and_ranges() -> None:
         ("recipe = 'small'", "give either factors or arms"),
         ("factors.model.n_heads = [1]\narms.a = {}", "give either factors or arms"),
         ("factors.model.n_heads = [1]\nbudget = { steps = 3, minutes = 1 }", "steps and minutes are both given"),
+        (
+            "factors.model.n_heads = [1]\nbudget.minutes = 0.0001",
+            "minutes = 0.0001: should be greater than or equal to 0.1",
+        ),
         ("factors.model.n_heads = [1]\nbudget.step = 3", "unknown setting 'budget.step'; did you mean 'steps'"),
         ("factors.model.n_heads = [1]\ndesign = 'grdi'", "design = 'grdi'"),
         ("factors.model.n_heads = [", "is not valid TOML"),

@@ -10,7 +10,7 @@ import pytest
 
 from letterloom import accounting
 from letterloom.config import RunConfig, build_config
-from letterloom.errors import ConfigError, CorpusError
+from letterloom.errors import ConfigError, CorpusError, ResourceError
 from letterloom.studies.arms import Arm, first_defaults, plan_arms
 from letterloom.studies.design import BASELINE, Design, parse_design, read_design, read_source
 from letterloom.text.encoding import open_corpus
@@ -183,6 +183,7 @@ def test_an_arm_comes_back_from_its_json(text: Path) -> None:
             "arm 'train_fraction 0.5' has its own text.train_fraction; set it for all",
         ),
         ("baseline = 'n_heads 3'\nfactors.model.n_heads = [1, 2]", "is no arm; did you mean 'n_heads 2'"),
+        ("arms.a.model.context_length = 9999", "arm 'a': the training split of"),
         ("budget.steps = 9\narms.a.training.max_steps = 3", "training.max_steps and the budget both limit it"),
     ],
 )
@@ -190,6 +191,15 @@ def test_what_is_wrong_with_an_arm_is_told_before_anything_runs(text: Path, rest
     with pytest.raises(ConfigError) as raised:
         plan_arms(design(text, rest))
     assert told in str(raised.value)
+
+
+def test_a_model_too_large_for_the_memory_is_refused_by_its_arm(text: Path) -> None:
+    """At four floats for each parameter and Adam's two moments, and some activations."""
+    large = design(text, "factors.model.d_model = [32, 128]")
+    needed = 16 * sum(accounting.parameters(plan_arms(large)[1].config.model, 17).values())
+    assert len(plan_arms(large, 100 * needed)) == 2
+    with pytest.raises(ResourceError, match=r"arm 'd_model 128': training a model of .* reduce"):
+        plan_arms(large, needed)
 
 
 def test_a_missing_text_is_told(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from studying import (
 from letterloom.errors import ConfigError, ResourceError
 from letterloom.studies import supervision
 from letterloom.studies.directory import StudyDirectory
-from letterloom.studies.engines import build_engine
+from letterloom.studies.engines import build_engine, require_engine
 from letterloom.studies.engines.processes import Processes, ProcessWorker
 from letterloom.studies.supervision import Standing, supervise
 from letterloom.studies.work import work
@@ -140,6 +140,8 @@ def test_a_worker_that_cannot_read_the_study_tells_why(tmp_path: Path) -> None:
 def test_a_wrong_option_is_told(tmp_path: Path, name: str, options: Mapping[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         build_engine(name, tmp_path, 2, options)
+    with pytest.raises(ConfigError, match=told):
+        require_engine(name, options)
 
 
 def test_without_slurm_that_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 from letterloom import accounting
 from letterloom.config import RunConfig, TextConfig, build_config
-from letterloom.errors import ConfigError, nearest
+from letterloom.errors import ConfigError, CorpusError, ResourceError, nearest
+from letterloom.memory import require_memory
 from letterloom.recipes import read_recipe
 from letterloom.studies.design import BASELINE, Design, Level
+from letterloom.text.batches import require_length
 from letterloom.text.encoding import Corpus, open_corpus
 
 _VERSION = 1  # of what a run's name is made from
@@ -104,16 +106,21 @@ def first_defaults() -> dict[str, Any]:
     return told
 
 
-def plan_arms(design: Design) -> tuple[Arm, ...]:
+def plan_arms(design: Design, memory: int | None = None) -> tuple[Arm, ...]:
     """Every arm of a study but those that a search finds on its way; the baseline comes first.
 
+    Args:
+        design: The study.
+        memory: As `build_arm` has it.
+
     Raises:
-        ConfigError: a setting of an arm is unknown or out of range, two arms are the same or would be scored on
-            different texts, or the budget pays for no step.
+        ConfigError: a setting of an arm is unknown or out of range, its text does not fill its context, two arms are
+            the same or would be scored on different texts, or the budget pays for no step.
+        ResourceError: an arm's model does not fit the memory.
         And what `open_corpus` raises.
     """
     open_text = cache(open_corpus)  # a text may be large, and is most often the same in all arms
-    arms = [build_arm(design, name, layers, design.seeds, open_text) for name, layers in _layers(design)]
+    arms = [build_arm(design, name, layers, design.seeds, open_text, memory) for name, layers in _layers(design)]
     same: dict[str, str] = {}
     for arm in list(arms):
         first = same.setdefault(arm.runs[0].name, arm.name)
@@ -138,6 +145,7 @@ def build_arm(
     layers: Layers,
     seeds: tuple[int, ...],
     open_text: Callable[[TextConfig], Corpus] = open_corpus,
+    memory: int | None = None,
 ) -> Arm:
     """The arm that some settings make over the study's base.
 
@@ -147,9 +155,10 @@ def build_arm(
         layers: Settings by section, and maybe a recipe in place of the study's.
         seeds: Of its runs.
         open_text: Opens what it is trained on.
+        memory: Bytes that its training may take; None where that is not known.
 
     Raises:
-        ConfigError: as `plan_arms`, naming the arm.
+        ConfigError, ResourceError: as `plan_arms`, naming the arm.
     """
     recipe = next((layer["recipe"] for layer in layers if "recipe" in layer), design.recipe)
     over: list[Mapping[str, Any]] = [design.base, *({k: v for k, v in x.items() if k != "recipe"} for x in layers)]
@@ -163,9 +172,23 @@ def build_arm(
     try:
         config = build_config(read_recipe(recipe), text, cleared, limit, *over)
         corpus = open_text(config.text)
-        return Arm(name, _afford(config, corpus, design), corpus.description["sha256"], seeds)
-    except ConfigError as error:
-        raise ConfigError(f"arm {name!r}: {error}") from None
+        config = _afford(config, corpus, design)
+        _require_fit(config, corpus, memory)
+        return Arm(name, config, corpus.description["sha256"], seeds)
+    except (ConfigError, ResourceError) as error:
+        raise type(error)(f"arm {name!r}: {error}") from None
+
+
+def _require_fit(config: RunConfig, corpus: Corpus, memory: int | None) -> None:
+    """Refuse what each of its runs would be refused for when it starts."""
+    model, training = config.model, config.training
+    try:
+        require_length(corpus.train, model.context_length, f"training split of {', '.join(config.text.corpus)}")
+    except CorpusError as error:
+        raise ConfigError(str(error)) from None  # of the arm: the text suffices for shorter contexts
+    if memory is not None:
+        vocab_size, sequences = corpus.tokenizer.vocab_size, training.micro_batch()
+        require_memory(model, vocab_size, config.optimizer, sequences, memory, training.lora_rank)
 
 
 def _afford(config: RunConfig, corpus: Corpus, design: Design) -> RunConfig:

@@ -6,6 +6,7 @@ from pathlib import Path
 import tomlkit
 
 from letterloom.errors import RunError
+from letterloom.memory import physical_memory
 from letterloom.runs.directory import LOCK
 from letterloom.studies.arms import Arm, plan_arms
 from letterloom.studies.design import Design, parse_design, read_source
@@ -14,20 +15,26 @@ from letterloom.studies.trials import require_optuna
 from letterloom.text.corpora import open_source
 
 BEGINNINGS = {LOCK, "study.toml"}  # what a study that was killed while it was begun leaves
+NVIDIA = Path("/proc/driver/nvidia")
 log = logging.getLogger("letterloom")
 
 
-def begin(name: str, out: Path | None = None) -> StudyDirectory:
+def begin(name: str, out: Path | None = None, here: bool = True) -> StudyDirectory:
     """Plan the study of that name, or in that file, in the folder `out`; by default in `studies`, by its name.
 
     The folder of a study that was begun is taken as it is. Else every arm is made and checked before anything is
     written; where the folder has the study already, the new plan takes the old one's place: finished runs that it names
     too are kept, the others are left where they are.
 
+    Args:
+        name: See above.
+        out: See above.
+        here: Whether the runs will be on this machine, and have its memory.
+
     Raises:
         ConfigError, CorpusError: the study file, an arm or the text is at fault.
         RunError: `out` holds something else.
-        ResourceError: it needs Optuna, which is not installed.
+        ResourceError: it needs Optuna, which is not installed; or more memory than there is.
     """
     if (Path(name) / "plan.json").is_file() and out is None:
         return StudyDirectory(Path(name))
@@ -35,7 +42,8 @@ def begin(name: str, out: Path | None = None) -> StudyDirectory:
     design = parse_design(source, name)
     if design.design in ("random", "search") or design.stop_worse is not None:
         require_optuna()
-    arms = plan_arms(design)
+    own_memory = here and not NVIDIA.exists()  # a GPU's is not known without torch
+    arms = plan_arms(design, physical_memory() if own_memory else None)
     study = StudyDirectory(out or Path("studies") / Path(name).stem)
     if study.path.is_file():
         raise RunError(f"{study.path} is a file; choose another --out")

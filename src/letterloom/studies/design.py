@@ -23,6 +23,7 @@ from letterloom.errors import ConfigError, nearest
 from letterloom.sections import Section, validate
 
 MOST_ARMS = 10_000
+LEAST_MINUTES = 0.1  # of a run: scores, samples and the report alone take half of them
 BASELINE = "baseline"  # the arm of a one-at-a-time study in which no factor is changed
 
 
@@ -35,7 +36,7 @@ class Budget(Section):
     steps: int | None = Field(None, ge=1, le=10**12, description="Updates.")
     characters: int | None = Field(None, ge=1, le=10**15, description="Characters trained on, repetitions included.")
     flops: float | None = Field(None, gt=0, le=1e30, description="Operations of all forward and backward passes.")
-    minutes: float | None = Field(None, gt=0, le=1e7, description="Minutes of the whole run.")
+    minutes: float | None = Field(None, ge=LEAST_MINUTES, le=1e7, description="Minutes of the whole run.")
 
     @property
     def given(self) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from letterloom.errors import ConfigError, LetterloomError, nearest, needing
@@ -69,6 +70,21 @@ def build_engine(name: str, folder: Path, workers: int, options: Mapping[str, An
 
             return Dask(folder, options, workers)
     raise ConfigError(f"unknown engine {name!r}{nearest(name, ENGINES)}; the engines are {', '.join(ENGINES)}")
+
+
+def require_engine(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse what `build_engine` would refuse for any study; nothing is left behind, and no cluster is asked.
+
+    Raises:
+        ConfigError, ResourceError: as `build_engine`.
+    """
+    if name == "dask":
+        from letterloom.studies.engines.dask import OPTIONS
+
+        require_options(name, options, OPTIONS)
+        return
+    with TemporaryDirectory() as folder:
+        build_engine(name, Path(folder), 1, options).close()
 
 
 def require_options(engine: str, options: Mapping[str, Any], known: Collection[str]) -> None:

@@ -22,6 +22,7 @@ from letterloom.studies.engines.processes import ProcessWorker
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+OPTIONS = ("address",)
 PATIENCE_SECONDS = 10  # with a scheduler that does not answer
 LOOK_SECONDS = 0.5  # between two looks of a task at its worker, and at whether it is to end
 
@@ -43,7 +44,7 @@ class Dask:
         import dask.config
         from distributed import Client, LocalCluster
 
-        require_options("dask", options, ("address",))
+        require_options("dask", options, OPTIONS)
         self._folder, self._cluster = folder, None
         address = options.get("address")
         if address is None:
