@@ -96,6 +96,24 @@ def test_what_the_points_do_not_tell_is_not_told(points: list[Point], told: str)
     assert found.to_json()["law"] is None
 
 
+@pytest.mark.parametrize(
+    ("flat", "told"),
+    [("parameters", "do not tell alpha, how the loss falls with parameters"), ("characters", "do not tell beta")],
+)
+@pytest.mark.parametrize("noise", [0.0, 0.003])
+def test_an_exponent_that_the_runs_do_not_tell_is_not_told(flat: str, told: str, noise: float) -> None:
+    """Losses that do not depend on the size, or on the length, fit any law that has it fall at once."""
+    rng = np.random.default_rng(0)
+    points = []
+    for point in runs():
+        n, d = (1e5, point.characters) if flat == "parameters" else (point.parameters, 1e6)
+        points.append(point._replace(nats=TRUE.predict(n, d) * math.exp(rng.normal(0.0, noise))))
+    found = fit_scaling(points)
+    assert found.law is None
+    assert told in found.why_not
+    assert found.resampled == ()
+
+
 def test_its_json_has_the_constants_and_the_runs() -> None:
     found = fit_scaling(runs(noise=0.002))
     told = json.loads(json.dumps(found.to_json(), allow_nan=False))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy
 from markdown_it import MarkdownIt
 from scipy import stats
 from written_studies import arm, finish, runs_of, written_study
@@ -248,6 +249,29 @@ def test_it_tells_how_to_repeat_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "letterloom study run 'my study/study.toml'" in text
     assert study.study_file.read_text(encoding="utf-8") in text
     assert "2.13.0" in text
+
+
+@pytest.mark.parametrize(
+    ("design", "words"),
+    [
+        ({"design": "search", "trials": 2}, ["Optuna drew the arms", "runs in another order"]),
+        ({"design": "random", "trials": 2}, ["Optuna drew the arms"]),
+        ({"design": "grid", "stop_worse": 0.3}, ["Which arms are stopped"]),
+        ({"design": "grid"}, []),
+    ],
+)
+def test_what_may_come_out_otherwise_is_told(tmp_path: Path, design: dict[str, Any], words: list[str]) -> None:
+    factors = {"model": {"n_heads": [1, 2]}}
+    study = written_study(tmp_path / "s", {}, baseline=None, factors=factors, **design)
+    study.write_plan(study.source(), (), optuna="4.5.0" if words else None)
+    if design["design"] == "search":
+        study.add_arm(1, arm("trial 1", {}, (0,)), params={}, optuna="4.6.0")
+    told, page = write_report(study), Page(study)
+    assert all(word in page.text for word in words)
+    assert page.text.count("Optuna drew") == ("Optuna drew the arms" in words)
+    versions = ["4.5.0", "4.6.0"] if design["design"] == "search" else ["4.5.0"] if words else None
+    assert told["environment"].get("optuna") == versions
+    assert told["environment"]["scipy"] == [scipy.__version__]
 
 
 def test_hostile_names_are_shown_as_text(tmp_path: Path) -> None:

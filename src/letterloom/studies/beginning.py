@@ -40,8 +40,8 @@ def begin(name: str, out: Path | None = None, here: bool = True) -> StudyDirecto
         return StudyDirectory(Path(name))
     source = read_source(name)
     design = parse_design(source, name)
-    if design.design in ("random", "search") or design.stop_worse is not None:
-        require_optuna()
+    drawn = design.design in ("random", "search") or design.stop_worse is not None
+    optuna = require_optuna().__version__ if drawn else None
     own_memory = here and not NVIDIA.exists()  # a GPU's is not known without torch
     arms = plan_arms(design, physical_memory() if own_memory else None)
     study = StudyDirectory(out or Path("studies") / Path(name).stem)
@@ -55,7 +55,7 @@ def begin(name: str, out: Path | None = None, here: bool = True) -> StudyDirecto
             _tell_changes(study, design, arms)
         elif any(found.name not in BEGINNINGS and not found.name.startswith(".tmp-") for found in study.path.iterdir()):
             raise RunError(f"{study.path} holds something else than a study; choose another --out")
-        study.write_plan(tomlkit.dumps(document), arms)
+        study.write_plan(tomlkit.dumps(document), arms, optuna)
     return study
 
 

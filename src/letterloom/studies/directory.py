@@ -37,6 +37,7 @@ class _Plan(NamedTuple):
     design: Design
     arms: tuple[Arm, ...]
     runs: frozenset[str]  # names of all of them
+    optuna: str | None  # the version that drew or stops arms, where one does
 
 
 class _Added(NamedTuple):
@@ -88,10 +89,16 @@ class StudyDirectory:
         """What the study file says."""
         return self._plan().design
 
-    def write_plan(self, source: str, arms: tuple[Arm, ...]) -> None:
+    def write_plan(self, source: str, arms: tuple[Arm, ...], optuna: str | None = None) -> None:
         """Begin the study, or go on by another plan: keep the study file's text and the arms it makes."""
         storage.write_file(self.study_file, source)
-        storage.write_json(self.plan_file, {"source": source, "arms": [arm.to_json() for arm in arms]})
+        told = {"source": source, "arms": [arm.to_json() for arm in arms], "optuna": optuna}
+        storage.write_json(self.plan_file, told)
+
+    def optuna_versions(self) -> list[str]:
+        """Those that drew arms, or stop them."""
+        told = [self._plan().optuna, *(added.get("optuna") for added in self.added().values())]
+        return sorted({version for version in told if version})
 
     def add_arm(self, number: int, arm: Arm, **about: Any) -> None:
         """Add an arm that a search found, or write it again with more seeds; under the study's lock."""
@@ -245,7 +252,8 @@ class StudyDirectory:
         except ConfigError as error:
             raise damage(file, str(error)) from None
         arms = tuple(self._arm(arm, file) for arm in planned)
-        return _Plan(source, design, arms, frozenset(run.name for arm in arms for run in arm.runs))
+        runs = frozenset(run.name for arm in arms for run in arm.runs)
+        return _Plan(source, design, arms, runs, told.get("optuna"))
 
     def _added(self, file: Path) -> _Added:
         return self._parse_once(file, self._parse_added)

@@ -18,6 +18,7 @@ LEAST_SIZES = 3  # different ones of N, and of D: fewer do not tell an exponent 
 RESAMPLES = 200
 _HUBER = 1e-3  # of residuals of log L, from where on they count linearly; as the paper has it
 _EXPONENTS = (0.01, 3.0)  # looked for
+_AT_AN_END = 0.001  # share within which a value lies at an end of these
 _STARTS = [(share, exponent) for share in (0.2, 0.5, 0.8) for exponent in (0.2, 0.5, 1.0)]
 
 
@@ -101,14 +102,28 @@ def fit_scaling(points: Sequence[Point]) -> Scaling:
     bootstrap, seeded; Davison and Hinkley 1997, section 6.2.3): of seeds, and of the law where it does not hold.
 
     Returns:
-        Without a law where fewer than six different (N, D), or fewer than three different N or D, were run.
+        Without a law where fewer than six different (N, D), or fewer than three different N or D, were run; or where an
+        exponent, or both limits of its interval, lie at the ends of what is looked for.
     """
     points = tuple(points)
     if why_not := _why_not(points):
         return Scaling(points, None, why_not)
     values = np.array(points, dtype=np.float64)
     law = _fit(values, [_start(values, *start) for start in _STARTS])
-    return Scaling(points, law, "", tuple(_resampled(values, law)))
+    found = Scaling(points, law, "", tuple(_resampled(values, law)))
+    why_not = _at_the_ends(found, law)
+    return Scaling(points, None, why_not) if why_not else found
+
+
+def _at_the_ends(found: Scaling, law: Law) -> str:
+    """Which exponent is only as good as the range it was looked for in, as the end of a sentence; nothing if none."""
+    low, high = (end * margin for end, margin in zip(_EXPONENTS, (1 + _AT_AN_END, 1 - _AT_AN_END), strict=True))
+    for name, unit in (("alpha", "parameters"), ("beta", "characters")):
+        value, (least, most) = getattr(law, name), found.interval(name)
+        if not low < value < high or (least <= low and most >= high):
+            ends = f"{_EXPONENTS[0]:g} to {_EXPONENTS[1]:g}"
+            return f"these runs do not tell {name}, how the loss falls with {unit}: it may be anything in {ends}"
+    return ""
 
 
 def _why_not(points: Sequence[Point]) -> str:

@@ -33,6 +33,7 @@ class _Trial(NamedTuple):
     params: Mapping[str, Any]  # the level's name, or the number, by factor
     nats: float | None  # per character, of its first seed
     failed: bool
+    optuna: str | None  # the version that drew it
 
 
 def draw(design: Design) -> list[dict[str, Any]]:
@@ -73,21 +74,23 @@ def extend(study: StudyDirectory) -> bool:
         ResourceError: Optuna is not installed.
         LockedError: another worker does not get done with its draw.
     """
-    samplers = require_optuna().samplers
+    optuna = require_optuna()
     with study.locked(_WAIT_SECONDS):
         design = study.design()
         trials = _read_trials(study, design.protocol)
         drawer = _Drawer(design, trials)
         if len(trials) < design.trials:
             number = max((trial.number for trial in trials), default=0) + 1
-            found = drawer.new_arm(number, samplers.TPESampler(seed=number, constant_liar=True), draws=1)
-            found = found or drawer.new_arm(number, samplers.RandomSampler(seed=number))  # it was known, or is refused
+            found = drawer.new_arm(number, optuna.samplers.TPESampler(seed=number, constant_liar=True), draws=1)
+            found = found or drawer.new_arm(
+                number, optuna.samplers.RandomSampler(seed=number)
+            )  # it was known, or is refused
             if found:
                 arm, params = found
                 if trials and trials[0].arm.text_sha256 != arm.text_sha256:
                     told = f"the text of the search {study.path} has changed since its first trial"
                     raise DataMismatchError(f"{told}; bring it back, or begin another study with --out")
-                study.add_arm(number, arm, params=params)
+                study.add_arm(number, arm, params=params, optuna=optuna.__version__)
                 drawer.tell_refused()
                 return True
         if any(trial.nats is None and not trial.failed for trial in trials):
@@ -105,7 +108,8 @@ def _confirm(study: StudyDirectory, design: Design, trials: Sequence[_Trial]) ->
         searched = trial.arm.seeds[0]
         seeds = (searched, *(seed for seed in design.seeds if seed != searched))
         if trial.arm.seeds != seeds:
-            study.add_arm(number, replace(trial.arm, seeds=seeds), params=trial.params, confirmed=True)
+            found = replace(trial.arm, seeds=seeds)
+            study.add_arm(number, found, params=trial.params, optuna=trial.optuna, confirmed=True)
             added = True
     return added
 
@@ -116,7 +120,7 @@ def _read_trials(study: StudyDirectory, protocol: str) -> list[_Trial]:
         run = arm.runs[0]
         nats = finished_nats(study, run, protocol)
         failed = nats is None and (study.is_finished(run.name) or study.failure(run.name) is not None)
-        trials.append(_Trial(number, arm, told.get("params", {}), nats, failed))
+        trials.append(_Trial(number, arm, told.get("params", {}), nats, failed, told.get("optuna")))
     return trials
 
 

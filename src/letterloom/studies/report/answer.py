@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from letterloom.reporting.markup import duration, metric
-from letterloom.studies.design import Budget
+from letterloom.studies.design import Budget, Design
 from letterloom.studies.results import Results, RunResult
 from letterloom.studies.statistics import Comparison, Summary
 
@@ -44,6 +44,20 @@ def budget(given: Budget) -> str:
     for name, value in given.given.items():
         return told[name](value) if name in told else f"budget {value:,} {name} a run"
     return "no budget: each arm costs what its settings say"
+
+
+def limits_of_repeating(design: Design) -> str:
+    """What another study by the same file may have otherwise, though each of its runs can be repeated."""
+    told = []
+    if design.design in ("random", "search"):
+        told.append("Optuna drew the arms: another version of it may draw others.")
+    if design.design == "search":
+        told.append(
+            "A search goes by what is finished when it draws, so that runs in another order may lead it elsewhere."
+        )
+    if design.stop_worse is not None:
+        told.append("Which arms are stopped, and after how many seeds, depends on the order in which runs end.")
+    return " ".join(told)
 
 
 def verdict(comparison: Comparison) -> str:

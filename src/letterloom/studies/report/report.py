@@ -19,7 +19,7 @@ from letterloom.studies.directory import StudyDirectory
 from letterloom.studies.looks import record_look
 from letterloom.studies.notes import ALIKE
 from letterloom.studies.report import drawing
-from letterloom.studies.report.answer import METHOD, budget
+from letterloom.studies.report.answer import METHOD, budget, limits_of_repeating
 from letterloom.studies.report.drawing import Cost
 from letterloom.studies.report.tables import tables
 from letterloom.studies.results import Measured, Results, read_results
@@ -62,6 +62,7 @@ def write_report(study: StudyDirectory) -> dict[str, Any]:
         "version": __version__,
         "missing": reasons,
         "budget_told": budget(results.design.budget),
+        "limits_of_repeating": limits_of_repeating(results.design),
         "method": METHOD,
         "source": study.source(),
         "command": markup.plain(_command(study)),

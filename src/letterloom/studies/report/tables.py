@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 from letterloom.reporting.markup import plain
@@ -39,7 +40,7 @@ def tables(results: Results) -> dict[str, Any]:
         "stopped": [{**arm.stopped, "arm": arm.name} for arm in results.arms if arm.stopped],
         "strangers": list(results.strangers),
         "runs": [_run(arm, run) for arm in results.arms for run in arm.runs],
-        "environment": dict(_environment(results.measured)),
+        "environment": dict(_environment(results.measured)) | _drawn_and_judged_by(results),
     }
 
 
@@ -145,6 +146,12 @@ def _run(arm: ArmResult, run: RunResult) -> dict[str, Any]:
         "training_seconds": measured.seconds if measured else None,
         "report": f"runs/{run.planned.name}/report.html" if measured else None,
     }
+
+
+def _drawn_and_judged_by(results: Results) -> dict[str, list[str]]:
+    """Versions of what drew arms, then, and of what the statistics come from, now."""
+    told = {"optuna": results.study.optuna_versions(), "scipy": [version("scipy")]}
+    return {name: versions for name, versions in told.items() if versions}
 
 
 def _environment(runs: Sequence[Measured]) -> Iterator[tuple[str, list[str]]]:
