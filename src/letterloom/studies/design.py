@@ -206,8 +206,9 @@ def _require_levels(name: str, levels: Mapping[str, Any]) -> None:
 
 
 def _settings_of(section: str) -> Iterable[str]:
-    known: Any = RunConfig.model_fields[section].annotation
-    return known.model_fields.keys()
+    kind: Any = RunConfig.model_fields[section].annotation
+    fields: Mapping[str, Any] = kind.model_fields
+    return fields
 
 
 def _require_known(place: str, section: str, key: str) -> None:
