@@ -78,6 +78,7 @@ def test_an_unfinished_study_tells_what_has_become_of_each_run(tmp_path: Path) -
     }
     assert results.analysis is not None and results.analysis.comparisons == ()
     assert any("5 of 6 runs have no number" in note for note in notes(results))
+    assert any("A study ends when its plan is done" in note for note in notes(results))
 
 
 def test_without_a_number_of_the_baseline_nothing_is_compared(tmp_path: Path) -> None:

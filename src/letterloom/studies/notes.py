@@ -28,6 +28,8 @@ def _notes(results: Results) -> Iterator[str]:
     if unfinished:
         planned = sum(len(arm.runs) for arm in arms)
         yield f"{unfinished} of {planned} runs have no number; each comparison is of the seeds that both arms have."
+        if any(run.state in ("to do", "running") for arm in arms for run in arm.runs):
+            yield "A study ends when its plan is done: to stop when something shows would show what is not there."
     if results.earlier_looks:
         looks = f"{results.earlier_looks} earlier look{'s' * (results.earlier_looks > 1)} at these arms by other seeds"
         level = f"{LEVEL / 2**results.earlier_looks:.2g}"
