@@ -96,7 +96,11 @@ def kill_once(file: Path, study: StudyDirectory, seconds: float) -> None:
     with subprocess.Popen(command(file, study), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as supervisor:
         for _ in range(2):  # a resumed run has its log cut first
             before = logged(study)
-            wait_for(lambda: logged(study) > before or supervisor.poll() is not None, "nothing is trained")  # noqa: B023
+
+            def goes_on(before: int = before) -> bool:
+                return logged(study) > before or supervisor.poll() is not None
+
+            wait_for(goes_on, "nothing is trained")
         time.sleep(seconds)
         if supervisor.poll() is not None:
             sys.exit("the study is over before the last kill: give more --steps")

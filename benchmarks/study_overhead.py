@@ -68,7 +68,7 @@ def main() -> None:
             tell(f"{name}, round {round_ + 1} of {arguments.rounds}, load {os.getloadavg()[0]:.1f}")
             with tempfile.TemporaryDirectory() as folder:
                 before = _cpu_seconds()
-                took[name].append(seconds(lambda way=way, folder=folder: way(Path(folder))))  # type: ignore[misc]
+                took[name].append(seconds(lambda way=way, folder=folder: way(Path(folder))))  # type: ignore[misc]  # mypy infers no lambda with defaults
                 busy[name].append((_cpu_seconds() - before) / took[name][-1] / cores)
     table = Table("", "seconds", "cores busy", "over bare runs", box=None, pad_edge=False)
     bare = next(iter(took.values()))

@@ -75,16 +75,15 @@ def extend(study: StudyDirectory) -> bool:
         LockedError: another worker does not get done with its draw.
     """
     optuna = require_optuna()
+    samplers = optuna.samplers
     with study.locked(_WAIT_SECONDS):
         design = study.design()
         trials = _read_trials(study, design.protocol)
         drawer = _Drawer(design, trials)
         if len(trials) < design.trials:
             number = max((trial.number for trial in trials), default=0) + 1
-            found = drawer.new_arm(number, optuna.samplers.TPESampler(seed=number, constant_liar=True), draws=1)
-            found = found or drawer.new_arm(
-                number, optuna.samplers.RandomSampler(seed=number)
-            )  # it was known, or is refused
+            found = drawer.new_arm(number, samplers.TPESampler(seed=number, constant_liar=True), draws=1)
+            found = found or drawer.new_arm(number, samplers.RandomSampler(seed=number))  # it was known, or is refused
             if found:
                 arm, params = found
                 if trials and trials[0].arm.text_sha256 != arm.text_sha256:

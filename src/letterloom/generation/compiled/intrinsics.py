@@ -67,7 +67,7 @@ def block_product(panels: int, columns: int) -> Any:
 
 
 @intrinsic
-def float_of_bits(_: Any, bits: Any) -> Any:  # noqa: ARG001
+def float_of_bits(_: Any, bits: Any) -> Any:  # noqa: ARG001 (Numba gives its type, which is known)
     """The float32 of which these are the 32 bits."""
 
     def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
