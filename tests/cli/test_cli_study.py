@@ -66,6 +66,17 @@ def test_status_tells_of_each_run(call: Any, study: Path) -> None:
     assert call("study", "status", study).out.splitlines()[1].split() == ["n_heads", "1", "done", "done"]
 
 
+def test_status_tells_of_a_finished_run_that_is_not_the_planned_one(call: Any, study: Path, tmp_path: Path) -> None:
+    folder = StudyDirectory(shutil.copytree(study, tmp_path / "s"))
+    run = folder.runs()[0]
+    settings = folder.run(run.name).config_file
+    settings.write_text(settings.read_text().replace("n_layers = 1", "n_layers = 2"))
+    told = "is a run of other settings (model.n_layers is 2, not 1); move it away, and it is run again"
+    assert told in call("study", "status", folder.path).out
+    failures = json.loads(call("study", "status", folder.path, "--json").out)["failures"]
+    assert list(failures) == [run.name] and told in failures[run.name]
+
+
 def test_status_may_be_asked_while_a_search_adds_arms(
     call: Any, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,8 @@ def test_factors_are_settings_levels_and_ranges() -> None:
         ("arms.a.recipe = 3", "arms.a.recipe = 3: should be the name of a recipe"),
         ("arms.a = 3", "arms.a = 3: should be a section of settings"),
         ("arms.a = {}\ndesign = 'search'", "arms are listed, and design = 'search' makes arms of factors"),
+        ("metric = 'trainin'\narms.a = {}", "did you mean 'training'?"),
+        ("metric = 'training'\nprotocol = 'sliding'\narms.a = {}", "the training text is scored by blocks alone"),
         ("trials = 3\nfactors.model.n_heads = [1]", "trials is for design = 'random' or 'search'"),
         ("confirm = 3\ndesign = 'random'\nfactors.model.n_heads = [1]", "confirm is for design = 'search'"),
         ("factors.model.n_heads = []", "should be a list of values"),

@@ -43,6 +43,26 @@ def test_the_protocol_is_the_one_that_the_study_asks_for(tmp_path: Path) -> None
     assert results.arms[0].nats == pytest.approx({0: 1.9, 1: 1.901, 2: 1.902})
 
 
+def test_how_well_arms_fit_is_compared_where_the_study_asks_for_it(tmp_path: Path) -> None:
+    study = finished(tmp_path / "s", metric="training")
+    results = read_results(study)
+    assert results.arms[0].nats == pytest.approx({0: 1.7, 1: 1.701, 2: 1.702})
+    assert finished_nats(study, runs_of(study, "a")[2], study.design()) == pytest.approx(1.702)
+    assert any("how well arms fit the text" in note for note in notes(results))
+
+
+def test_less_of_the_training_text_is_another_text_to_fit_and_the_same_to_be_held_out_from(tmp_path: Path) -> None:
+    """As many characters are scored of each."""
+    arms = {"a": {}, "b": {"text": {"train_share": 0.5}}}
+    for metric in ("training", "validation"):
+        study = written_study(tmp_path / metric, arms, metric=metric)
+        for run in study.runs():
+            finish(study, run, 2.0 + 0.001 * run.seed)
+        analysis = read_results(study).analysis
+        assert analysis is not None
+        assert [c.same_text for c in analysis.comparisons] == [metric == "validation"]
+
+
 def test_what_a_run_cost_is_told(tmp_path: Path) -> None:
     study = finished(tmp_path / "s")
     run = read_results(study).arms[0].measured[0]
@@ -115,9 +135,9 @@ def test_a_run_that_cannot_count_is_left_out_with_its_reason(tmp_path: Path, kin
 def test_a_run_of_other_settings_is_no_score_for_a_search_or_a_stop(tmp_path: Path) -> None:
     study = finished(tmp_path / "s")
     one, other = runs_of(study, "a")[0], runs_of(study, "a")[1]
-    assert finished_nats(study, one, "blocks") == 2.0
+    assert finished_nats(study, one, study.design()) == 2.0
     shutil.copy(study.run(other.name).config_file, study.run(one.name).config_file)
-    assert finished_nats(study, one, "blocks") is None
+    assert finished_nats(study, one, study.design()) is None
 
 
 @pytest.mark.parametrize(

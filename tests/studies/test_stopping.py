@@ -91,7 +91,7 @@ def test_a_damaged_score_counts_as_none(study: StudyDirectory, content: str) -> 
     run = study.arms()[2].runs[0]
     damaged = study.run(run.name)
     damaged.evaluation_file.write_text(content)
-    assert finished_nats(study, run, "blocks") is None
+    assert finished_nats(study, run, study.design()) is None
     stop_worse(study)
     assert (study.stopped(study.arms()[2]) or {})["seeds"] == 4
 

@@ -122,6 +122,14 @@ def pairs_that_show(effect: float, comparisons: int) -> int:
     return int(n[power >= 0.8][0])
 
 
+def test_the_report_says_of_which_text_its_numbers_are(tmp_path: Path) -> None:
+    for metric, words in (("training", "of training text by"), ("validation", "of held-out text by")):
+        study = written_study(tmp_path / metric, {"a": {}}, metric=metric)
+        finish(study, runs_of(study, "a")[0], 2.0)
+        assert write_report(study)["metric"] == metric
+        assert words in Page(study).text and words in (study.path / "report.md").read_text(encoding="utf-8")
+
+
 def test_arms_scored_on_different_texts_are_not_compared(tmp_path: Path) -> None:
     arms = {"a": {}, "b": {"model": {"context_length": 32}}, "c": settings(1)}
     study = written_study(tmp_path / "s", arms, protocol="sliding")

@@ -66,6 +66,8 @@ def finish(
 ) -> RunDirectory:
     """Write a run as if it had been trained to this loss by blocks; by sliding, of a quarter of it, it is 0.1 less.
 
+    The training text costs 0.3 less by blocks.
+
     Stretch i of the text is (i + 1) % 3 - 1 hundredths harder than the whole.
     """
     made, config = study.run(run.name), run.config
@@ -84,11 +86,15 @@ def finish(
         if step % (steps // 3) == 0:
             lines.append({"kind": "validation", "step": step, "nats_per_character": loss, "protocol": "blocks"})
     made.metrics_file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    scores = {}
-    for protocol, value, share in (("blocks", nats, 1), ("sliding", nats - 0.1, 4)):
+    scores: dict[str, dict[str, Any]] = {"validation": {}, "training": {}}
+    for split, protocol, value, share in (
+        ("validation", "blocks", nats, 1),
+        ("validation", "sliding", nats - 0.1, 4),
+        ("training", "blocks", nats - 0.3, 1),
+    ):
         cut = [size // share for size in sizes]
         parts = [[size * (value + ((i + 1) % 3 - 1) / 100), size] for i, size in enumerate(cut)]
-        scores[protocol] = {
+        scores[split][protocol] = {
             "nats_per_character": value,
             "interval": None,
             "characters": characters // share,
@@ -97,6 +103,5 @@ def finish(
             "seconds": 1.0,
             "parts": parts,
         }
-    evaluation = {"validation": scores, "training": {"blocks": scores["blocks"]}}
-    made.evaluation_file.write_text(json.dumps(evaluation), encoding="utf-8")
+    made.evaluation_file.write_text(json.dumps(scores), encoding="utf-8")
     return made

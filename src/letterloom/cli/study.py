@@ -68,13 +68,12 @@ def status(study: StudyName, /, *, json: Json = False) -> None:
     directory = open_study(study).directory
     arms = directory.arms()  # once: a search that goes on adds more meanwhile
     states = directory.states(arms)
+    planned = directory.runs(arms)
     failures = {name: failure["error"] for name in states if (failure := directory.failure(name))}
+    strangers = {run.name: why for run in planned if (why := directory.stranger(run))}
     if json:
-        runs = [
-            {"arm": run.arm, "seed": run.seed, "run": run.name, "state": states[run.name]}
-            for run in directory.runs(arms)
-        ]
-        print_json({"study": str(directory.path), "runs": runs, "failures": failures})
+        runs = [{"arm": run.arm, "seed": run.seed, "run": run.name, "state": states[run.name]} for run in planned]
+        print_json({"study": str(directory.path), "runs": runs, "failures": failures | strangers})
         return
     seeds = sorted({run.seed for arm in arms for run in arm.runs})
     rows = [
@@ -83,6 +82,8 @@ def status(study: StudyName, /, *, json: Json = False) -> None:
     print_table(("arm", *(f"seed {seed}" for seed in seeds)), rows)
     for name, error in failures.items():
         print(f"\n{directory.run(name).path} failed: {error}")
+    for why in strangers.values():
+        print(f"\n{why}")
 
 
 def report(study: StudyName, /, *, json: Json = False) -> None:

@@ -94,6 +94,9 @@ class Design(Section):
     baseline: str = Field("", description="The arm that the others are held against; else the first.")
     seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1, description="Seeds of each arm.")
     budget: Budget = Field(default_factory=lambda: Budget.model_validate({}))
+    metric: Literal["validation", "training"] = Field(
+        "validation", description="Nats per character of which text: held out, or trained on."
+    )
     protocol: Literal["blocks", "sliding"] = Field("blocks", description="How arms are scored.")
     trials: int = Field(20, ge=1, le=MOST_ARMS, description="Arms that a random or search study draws.")
     confirm: int = Field(3, ge=1, le=100, description="Best arms of a search that are run with every seed.")
@@ -131,6 +134,8 @@ class Design(Section):
         for name, designs in {"trials": ("random", "search"), "confirm": ("search",)}.items():
             if name in self.model_fields_set and self.design not in designs:
                 raise ValueError(f"{name} is for design = {' or '.join(map(repr, designs))}; leave it out")
+        if (self.metric, self.protocol) == ("training", "sliding"):
+            raise ValueError("the training text is scored by blocks alone; leave protocol out")
         self._require_search()
         if self.stop_worse is not None and self.stop_worse <= 0.5 ** (len(self.seeds) - 1):
             raise ValueError(f"stop_worse = {self.stop_worse:g} is out of reach of {len(self.seeds)} seeds; give more")

@@ -24,6 +24,8 @@ def notes(results: Results) -> list[str]:
 
 def _notes(results: Results) -> Iterator[str]:
     arms, runs = results.compared, results.measured
+    if results.design.metric == "training":
+        yield "What is compared is how well arms fit the text they were trained on, not what they learned of others."
     unfinished = sum(run.measured is None for arm in arms for run in arm.runs)
     if unfinished:
         planned = sum(len(arm.runs) for arm in arms)

@@ -10,7 +10,7 @@ import numpy as np
 
 from letterloom import accounting
 from letterloom.errors import DataMismatchError, RunError
-from letterloom.reporting.reading import RunRecord, Score, read_run
+from letterloom.reporting.reading import SPLITS, RunRecord, Score, read_run
 from letterloom.studies.arms import Arm, PlannedRun
 from letterloom.studies.design import Design
 from letterloom.studies.directory import State, StudyDirectory
@@ -21,7 +21,7 @@ from letterloom.studies.statistics import Analysis, analyse
 
 @dataclass(frozen=True)
 class Measured:
-    """A finished run and its score by the study's protocol."""
+    """A finished run and its score by the study's metric and protocol."""
 
     record: RunRecord
     score: Score
@@ -43,15 +43,18 @@ class Measured:
 
     @property
     def text(self) -> Hashable:
-        """What tells the scored text from others: its length, and of a part of the held-out text, what it depends on.
+        """What tells the scored text from others: its length, and of a part of a text, what it depends on.
 
-        By `sliding`, and where `final_eval_characters` says so, a part is scored, in windows spread by the context.
+        By `sliding`, where `final_eval_characters` says so, and of what was trained on a part is scored, in windows
+        spread by the context.
         """
-        score, limit = self.score, self.record.config.training.final_eval_characters
-        blocks = (s for s in self.record.scores if (s.split, s.protocol) == (score.split, "blocks"))
-        if limit is None and score.characters in (s.characters for s in blocks):
-            return score.characters  # of the whole, into whatever stretches a tokenizer cuts it
-        return score.characters, score.context_length, tuple(size for _, size in score.parts)
+        score, config = self.score, self.record.config
+        blocks = (s for s in self.record.scores if (s.split, s.protocol) == ("held out", "blocks"))
+        whole = score.split == "held out" and config.training.final_eval_characters is None
+        if whole and score.characters in (s.characters for s in blocks):
+            return score.characters  # into whatever stretches a tokenizer cuts it
+        trained = () if score.split == "held out" else (config.text.train_share, config.text.replay_share)
+        return score.characters, score.context_length, tuple(size for _, size in score.parts), *trained
 
     @property
     def flops(self) -> float:
@@ -142,7 +145,7 @@ def read_results(study: StudyDirectory) -> Results:
     arms = tuple(
         ArmResult(
             arm,
-            tuple(_read(study, arm, run, states[run.name], design.protocol) for run in arm.runs),
+            tuple(_read(study, arm, run, states[run.name], design) for run in arm.runs),
             stopped=study.stopped(arm),
             searched=arm.name in confirmed,
             confirmed=confirmed.get(arm.name, False),
@@ -157,7 +160,7 @@ def read_results(study: StudyDirectory) -> Results:
     return Results(study, design, arms, baseline, analysis, scaling, tuple(study.strangers()), looks)
 
 
-def _read(study: StudyDirectory, arm: Arm, run: PlannedRun, state: State, protocol: str) -> RunResult:
+def _read(study: StudyDirectory, arm: Arm, run: PlannedRun, state: State, design: Design) -> RunResult:
     if state != "done":
         failure = study.failure(run.name)
         return RunResult(run, state, error=str(failure.get("error")) if state == "failed" and failure else None)
@@ -166,13 +169,15 @@ def _read(study: StudyDirectory, arm: Arm, run: PlannedRun, state: State, protoc
         record = read_run(place.path)
     except (DataMismatchError, RunError) as error:
         return RunResult(run, state, error=str(error))
-    score = next((s for s in record.scores if (s.split, s.protocol) == ("held out", protocol)), None)
+    compared = (SPLITS[design.metric], design.protocol)
+    score = next((s for s in record.scores if (s.split, s.protocol) == compared), None)
     if stranger := study.stranger(run):
         return RunResult(run, state, error=stranger)
     if record.text_sha256 != arm.text_sha256:
         return RunResult(run, state, error=f"{place.path} is a run of another text; move it away, and it is run again")
     if score is None or not math.isfinite(score.nats):
-        return RunResult(run, state, error=f"{place.evaluation_file} has no finite score by protocol {protocol}")
+        told = f"{place.evaluation_file} has no finite score of the {compared[0]} text by protocol {compared[1]}"
+        return RunResult(run, state, error=told)
     return RunResult(run, state, Measured(record, score))
 
 

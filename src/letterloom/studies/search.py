@@ -78,7 +78,7 @@ def extend(study: StudyDirectory) -> bool:
     samplers = optuna.samplers
     with study.locked(_WAIT_SECONDS):
         design = study.design()
-        trials = _read_trials(study, design.protocol)
+        trials = _read_trials(study, design)
         drawer = _Drawer(design, trials)
         if len(trials) < design.trials:
             number = max((trial.number for trial in trials), default=0) + 1
@@ -113,11 +113,11 @@ def _confirm(study: StudyDirectory, design: Design, trials: Sequence[_Trial]) ->
     return added
 
 
-def _read_trials(study: StudyDirectory, protocol: str) -> list[_Trial]:
+def _read_trials(study: StudyDirectory, design: Design) -> list[_Trial]:
     trials = []
     for (number, told), arm in zip(study.added().items(), study.added_arms(), strict=True):
         run = arm.runs[0]
-        nats = finished_nats(study, run, protocol)
+        nats = finished_nats(study, run, design)
         failed = nats is None and (study.is_finished(run.name) or study.failure(run.name) is not None)
         trials.append(_Trial(number, arm, told.get("params", {}), nats, failed, told.get("optuna")))
     return trials

@@ -8,6 +8,7 @@ from typing import Any
 from scipy import stats
 
 from letterloom.studies.arms import Arm
+from letterloom.studies.design import Design
 from letterloom.studies.directory import StudyDirectory
 from letterloom.studies.trials import finished_nats, require_optuna
 
@@ -33,7 +34,7 @@ def stop_worse(study: StudyDirectory) -> None:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         pruner = optuna.pruners.WilcoxonPruner(p_threshold=design.stop_worse, n_startup_steps=LEAST_SEEDS)
     arms = study.arms()
-    nats = {arm.name: _nats(study, arm, design.protocol) for arm in arms}
+    nats = {arm.name: _nats(study, arm, design) for arm in arms}
     best = _best(nats)
     if best is None:
         return
@@ -69,8 +70,8 @@ def _p(ours: Mapping[int, float], theirs: Mapping[int, float]) -> float:
     return float(stats.wilcoxon(differences, alternative="greater", zero_method="zsplit").pvalue)
 
 
-def _nats(study: StudyDirectory, arm: Arm, protocol: str) -> dict[int, float]:
-    by_seed = {run.seed: finished_nats(study, run, protocol) for run in arm.runs}
+def _nats(study: StudyDirectory, arm: Arm, design: Design) -> dict[int, float]:
+    by_seed = {run.seed: finished_nats(study, run, design) for run in arm.runs}
     return {seed: nats for seed, nats in by_seed.items() if nats is not None}
 
 

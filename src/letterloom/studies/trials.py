@@ -6,6 +6,7 @@ from typing import Any
 
 from letterloom.errors import DataMismatchError, needing
 from letterloom.studies.arms import PlannedRun
+from letterloom.studies.design import Design
 from letterloom.studies.directory import StudyDirectory
 
 
@@ -22,13 +23,13 @@ def require_optuna() -> Any:
     return optuna
 
 
-def finished_nats(study: StudyDirectory, run: PlannedRun, protocol: str) -> float | None:
-    """Nats per character of the held-out text.
+def finished_nats(study: StudyDirectory, run: PlannedRun, design: Design) -> float | None:
+    """What the design compares, in nats per character.
 
     None of a run that has no such finite number (yet), is damaged, or is one of other settings.
     """
     with suppress(DataMismatchError, KeyError, TypeError):
-        nats = (study.run(run.name).evaluation() or {})["validation"][protocol]["nats_per_character"]
+        nats = (study.run(run.name).evaluation() or {})[design.metric][design.protocol]["nats_per_character"]
         if isinstance(nats, float) and math.isfinite(nats) and not study.stranger(run):
             return nats
     return None

@@ -26,6 +26,7 @@ def tables(results: Results) -> dict[str, Any]:
         "answer": answer(results),
         "corpus": list(results.design.corpus),
         "budget": results.design.budget.given,
+        "metric": results.design.metric,
         "protocol": results.design.protocol,
         "characters_scored": sorted({run.score.characters for run in results.measured}),
         "baseline": results.baseline,
