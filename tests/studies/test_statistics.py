@@ -169,6 +169,7 @@ def test_what_is_needed_and_what_is_shown_go_by_the_noise_of_the_differences() -
         critical, centre = stats.t.ppf(0.975, pairs - 1), abs(difference) / sd * math.sqrt(pairs)
         return float(stats.nct.sf(critical, pairs - 1, centre))
 
+    assert study.paired_noise == pytest.approx(sd)
     assert study.least_shown is not None
     assert power(study.least_shown, 3) == pytest.approx(0.8)
     assert comparison.seeds_needed is not None

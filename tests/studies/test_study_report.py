@@ -18,6 +18,7 @@ from scipy import stats
 from written_studies import arm, finish, runs_of, written_study
 
 from letterloom import accounting
+from letterloom.config import RunConfig
 from letterloom.errors import RunError
 from letterloom.reporting.overlay.arms import Arm
 from letterloom.studies.directory import StudyDirectory
@@ -111,7 +112,8 @@ def test_the_answer_is_written_from_the_numbers(tmp_path: Path) -> None:
     needed = pairs_that_show(differences[0].mean() / sd, comparisons=3)
     assert needed > 100
     assert unsure.endswith(
-        f"; 3 seeds; if that is the true difference, about {needed:,} pairs of seeds would show it)."
+        f"; 3 seeds; if that is the true difference, a new study with about {needed:,} seeds of each arm would show it "
+        "in 4 of 5 cases)."
     )
 
 
@@ -123,7 +125,7 @@ def pairs_that_show(effect: float, comparisons: int) -> int:
 
 
 def test_the_report_says_of_which_text_its_numbers_are(tmp_path: Path) -> None:
-    for metric, words in (("training", "of training text by"), ("validation", "of held-out text by")):
+    for metric, words in (("training", "of training text, 2,000 "), ("validation", "of held-out text, 2,000 ")):
         study = written_study(tmp_path / metric, {"a": {}}, metric=metric)
         finish(study, runs_of(study, "a")[0], 2.0)
         assert write_report(study)["metric"] == metric
@@ -240,6 +242,43 @@ def test_what_was_stopped_failed_or_left_out_is_told(tmp_path: Path) -> None:
         assert words in page.text
 
 
+def test_a_second_arm_that_is_shown_has_its_own_interval(tmp_path: Path) -> None:
+    study = written_study(tmp_path / "s", {"a": {}, "b": settings(1), "c": settings(2)})
+    nats = {"a": [2.0, 2.003, 1.998], "b": [2.5, 2.502, 2.499], "c": [2.3, 2.301, 2.299]}
+    for name, values in nats.items():
+        for run, value in zip(runs_of(study, name).values(), values, strict=True):
+            finish(study, run, value)
+    (told,) = write_report(study)["answer"]
+    low, high = stats.ttest_rel(nats["c"], nats["a"]).confidence_interval()
+    assert told.endswith(f'shown. Also shown to cost more: "c" (+0.300; 95 % {low:+.3f} to {high:+.3f}).')
+
+
+def test_what_other_methods_need_for_the_same_text_is_told_for_scale(tmp_path: Path) -> None:
+    study = positions(tmp_path / "s")
+    assert write_report(study)["others"] == {}  # of runs that measured none
+    entry = {"characters": 2000, "seconds": 1.0, "note": "", "bits_per_character": 3.0}
+    nats = {"zlib": 2.1, "PPMd, static": 1.4}
+    told = {"baselines": [{"name": name, "nats_per_character": value} | entry for name, value in nats.items()]}
+    study.run(study.runs()[4].name).baselines_file.write_text(json.dumps(told | {"notes": []}))
+    assert list(write_report(study)["others"].items()) == [("PPMd, static", 1.4), ("zlib", 2.1)]
+    assert "costs other methods: PPMd, static 1.4000; zlib 2.1000." in Page(study).text
+
+
+def test_every_setting_stands_where_it_is_told_for_all_arms_or_for_each(tmp_path: Path) -> None:
+    arms = {"a": {}, "b": {"optimizer": {"learning_rate": 0.25, "name": "sgd"}}}
+    study = written_study(tmp_path / "s", arms)
+    told = write_report(study)["settings"]
+    assert told["different"]["b"] == {"optimizer.name": "sgd", "optimizer.learning_rate": 0.25}
+    assert told["alike"]["model"]["d_model"] == 128
+    alike = {f"{section}.{name}" for section, settings in told["alike"].items() for name in settings}
+    assert alike | set(told["different"]["a"]) == set(RunConfig().settings()) - {"training.seed"}
+    page = Page(study)
+    assert [row for row in page.rows if row[-1].startswith("optimizer.name sgd, optimizer.learning_rate 0.25")]
+    assert "training, of all arms: batch_size 12, " in page.text
+    alone = write_report(written_study(tmp_path / "alone", {"a": {}}))["settings"]
+    assert alone["different"] == {} and alone["alike"]["optimizer"]["name"] == "adamw"
+
+
 def test_every_number_leads_to_its_run(tmp_path: Path) -> None:
     study = positions(tmp_path / "s")
     told, page = write_report(study), Page(study)
@@ -254,7 +293,7 @@ def test_it_tells_how_to_repeat_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     study = positions(tmp_path / "my study")
     write_report(study)
     text = Page(study).text
-    assert "letterloom study run 'my study/study.toml'" in text
+    assert "letterloom study run study.toml --out NEW-FOLDER" in text
     assert study.study_file.read_text(encoding="utf-8") in text
     assert "2.13.0" in text
 

@@ -157,10 +157,11 @@ def _print_report(path: Path, told: dict[str, Any], json: bool) -> None:
         print_json({**places, **told})
         return
     if told["question"]:
-        print(f"{textwrap.fill(told['question'], WIDTH)}\n")
+        print(textwrap.fill(told["question"], WIDTH))
+    print(f"{textwrap.fill(told['measure'], WIDTH)}\n")
     compared = {comparison["arm"]: comparison for comparison in told["comparisons"]}
     rows = [_row(arm, compared.get(arm["name"])) for arm in told["arms"]]
-    print_table(("arm", "nats", "sd", "seeds", "less the baseline", "95 %", "verdict"), rows, "lrrrrrl")
+    print_table(("arm", "nats", "sd", "seeds", "minus baseline", "95 %", "verdict"), rows, "lrrrrrl")
     print()
     if drawn := {arm["name"]: _drawn(arm["drawn"]) for arm in told["arms"] if arm["drawn"]}:
         print_lines(drawn)

@@ -56,7 +56,8 @@ class Analysis:
     summaries: tuple[Summary, ...]
     comparisons: tuple[Comparison, ...]  # of every arm that has a seed in common with the baseline
     noise: float | None  # sd between seeds of one arm, pooled; None where no arm has several that differ
-    least_shown: float | None  # smallest difference of any arm that 4 of 5 such studies show; None without a test
+    paired_noise: float | None  # sd between seeds of a difference, pooled; None without a test
+    least_shown: float | None  # smallest difference that 4 of 5 such studies show of an arm with that noise; else None
 
 
 def analyse(
@@ -104,6 +105,7 @@ def analyse(
         summaries=tuple(_summarise(arm, ours) for arm, ours in nats.items()),
         comparisons=_adjusted(comparisons, weight),
         noise=_pooled(list(nats.values())),
+        paired_noise=noise,
         least_shown=noise and least_shown(min(map(len, tested)), noise, weight * len(tested)),
     )
 

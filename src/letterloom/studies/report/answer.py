@@ -4,19 +4,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from letterloom.reporting.markup import duration, metric
+from letterloom.reporting.report import PROTOCOLS
 from letterloom.studies.design import Budget, Design
 from letterloom.studies.results import Results, RunResult
 from letterloom.studies.statistics import Comparison, Summary
 
 METHOD = (
-    "Each arm is compared with the baseline alone, paired by seed, by Student's t; the p values are adjusted for the "
-    "number of arms (Benjamini and Hochberg 1995), doubled for each earlier look at these arms by other seeds, and a "
-    "difference is shown where the adjusted one is at most 0.05. "
-    "About how many pairs of seeds would show a difference in 4 of 5 new studies, if the true one is as large, and how "
-    "large the least one is that this study would, is told by the noise of all arms together and for the worst case of "
-    "that adjustment: at 0.05 by the number of arms compared. "
+    "Each arm is compared with the baseline alone, paired by seed, by Student's t; how the others stand to one another "
+    "is not tested. The p values are adjusted for the number of arms (Benjamini and Hochberg 1995), doubled for each "
+    "earlier look at these arms by other seeds, and a difference is shown where the adjusted one is at most 0.05. "
     "The intervals are 95 % and not corrected: over seeds, for other seeds on this text; over text, for these very "
-    "models on other text like it."
+    "models on other text like it. How many seeds a new study would take, and the least difference that such a study "
+    "would show, go by the noise pooled over all arms and by 0.05 divided by the number of comparisons, which is the "
+    "worst case of that adjustment."
 )
 NAMED = 4  # arms in one sentence; of more the first are named, and the others counted
 
@@ -33,6 +33,16 @@ def answer(results: Results) -> list[str]:
     if not comparisons:
         return [*told, _alone(results.analysis.summaries, results.baseline)]
     return [*told, *_scaled(results), *_shown(comparisons), *_not_shown(comparisons), *_apart(comparisons)]
+
+
+def measure(results: Results) -> str:
+    """What the numbers of a study are: of which text, how scored, after what."""
+    design = results.design
+    scored = sorted({run.score.characters for run in results.measured})
+    of = f", {' or '.join(f'{number:,}' for number in scored)} characters of it" if scored else ""
+    text = f"{'held-out' if design.metric == 'validation' else 'training'} text{of}"
+    protocol = f"protocol {design.protocol} ({PROTOCOLS[design.protocol]})"
+    return f"Nats per character of {text}, by {protocol}; {budget(design.budget)}. Less is better."
 
 
 def budget(given: Budget) -> str:
@@ -124,8 +134,8 @@ def _shown(comparisons: Sequence[Comparison]) -> Iterator[str]:
     for side, arms in sides.items():
         if arms:
             first, *others = arms
-            also = f" So do {_listed([_quoted_by(c) for c in others])}." if len(others) > 1 else ""
-            also = f" So does {_quoted_by(others[0])}." if len(others) == 1 else also
+            listed = _listed([_quoted_by(c, _limits(c)) for c in others]) if others else ""
+            also = f" Also shown to cost {side}: {listed}." if others else ""
             cost = f"costs {nats(abs(first.difference))} nats per character {side} than {baseline}"
             yield f"{_quoted(first.arm)} {cost} ({_sure(first)}): shown.{also}"
 
@@ -135,8 +145,7 @@ def _not_shown(comparisons: Sequence[Comparison]) -> Iterator[str]:
     baseline = _quoted(comparisons[0].baseline)
     if len(left) == 1:
         (only,) = left
-        limits = only.interval and f"; 95 % {nats(only.interval[0], '+')} to {nats(only.interval[1], '+')}"
-        difference = f"{nats(only.difference, '+')}{limits or ''}; {_seeds(only)}{_would_need(only)}"
+        difference = f"{nats(only.difference, '+')}{_limits(only)}; {_seeds(only)}{_would_need(only)}"
         yield f"No difference shown between {baseline} and {_quoted(only.arm)} ({difference})."
     elif left:
         soonest = sorted(left, key=lambda comparison: comparison.seeds_needed or 10**12)
@@ -154,8 +163,16 @@ def _would_need(comparison: Comparison, brief: bool = False) -> str:
     if comparison.seeds_needed is None:
         return ""
     if brief:
-        return f"; about {comparison.seeds_needed:,} pairs"
-    return f"; if that is the true difference, about {comparison.seeds_needed:,} pairs of seeds would show it"
+        return f"; about {comparison.seeds_needed:,} seeds"
+    told = f"a new study with about {comparison.seeds_needed:,} seeds of each arm would show it in 4 of 5 cases"
+    return f"; if that is the true difference, {told}"
+
+
+def _limits(comparison: Comparison) -> str:
+    if comparison.interval is None:
+        return ""
+    low, high = comparison.interval
+    return f"; 95 % {nats(low, '+')} to {nats(high, '+')}"
 
 
 def _sure(comparison: Comparison) -> str:

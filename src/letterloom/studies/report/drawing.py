@@ -134,7 +134,7 @@ def draw_cost(points: Sequence[Cost], told: str, named: Sequence[str]) -> Figure
         figure = Figure(figsize=(5.8, max(3.2, 1.0 + 0.2 * len(named))), layout="constrained")
         axes = figure.add_subplot()
         line = frontier(points)
-        axes.plot([p.cost for p in line], [p.summary.mean for p in line], color=COLOURS["batches"], zorder=1)
+        axes.plot([p.cost for p in line], [p.summary.mean for p in line], color=COLOURS["muted"], zorder=1)
         for point in points:
             mean, colour = min(point.summary.mean, top), COLOURS["training"]
             fill = colour if point.arm in best else COLOURS["paper"]
@@ -218,8 +218,8 @@ def _name_points(axes: Axes, points: Sequence[Cost], top: float) -> None:
             fontsize=8.5,
             arrowprops={
                 "arrowstyle": "-",
-                "color": COLOURS["line"],
-                "linewidth": 0.7,
+                "color": COLOURS["muted"],
+                "linewidth": 0.5,
                 "shrinkB": 3,
                 "relpos": (0.0, 0.5),
             },

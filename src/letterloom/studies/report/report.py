@@ -1,9 +1,7 @@
 """Write the report of a study, finished or not, from the files of its folder alone."""
 
-import shlex
 import statistics
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -19,7 +17,7 @@ from letterloom.studies.directory import StudyDirectory
 from letterloom.studies.looks import record_look
 from letterloom.studies.notes import ALIKE
 from letterloom.studies.report import drawing
-from letterloom.studies.report.answer import METHOD, budget, limits_of_repeating
+from letterloom.studies.report.answer import METHOD, limits_of_repeating
 from letterloom.studies.report.drawing import Cost
 from letterloom.studies.report.tables import tables
 from letterloom.studies.results import Measured, Results, read_results
@@ -61,11 +59,9 @@ def write_report(study: StudyDirectory) -> dict[str, Any]:
     content = told | {
         "version": __version__,
         "missing": reasons,
-        "budget_told": budget(results.design.budget),
         "limits_of_repeating": limits_of_repeating(results.design),
         "method": METHOD,
         "source": study.source(),
-        "command": markup.plain(_command(study)),
         "curves_shown": (min(len(told["arms"]), drawing.CURVES_SHOWN), len(told["arms"])),
     }
     for name in PICTURES:
@@ -107,7 +103,8 @@ def _figures(results: Results) -> tuple[dict[str, Figure], dict[str, str]]:
             figures[name] = drawing.draw_cost(points, unit, named)
         elif values:
             least, most = (markup.metric(value, "").strip() for value in (min(values), max(values)))
-            missing[name] = f"Not drawn against {unit}: all arms are alike in it ({least} to {most})."
+            about = least if least == most else f"{least} to {most}"
+            missing[name] = f"Not drawn against {unit}: all arms are alike in it ({about})."
     if results.scaling and results.scaling.points:
         figures["scaling"] = drawing.draw_scaling(results.scaling.points, results.scaling.law)
     return figures, missing
@@ -130,10 +127,3 @@ def _points(results: Results, cost: Callable[[Measured], float]) -> list[Cost]:
         Cost(summary.arm, statistics.fmean(cost(run) for run in arms[summary.arm].counted.values()), summary)
         for summary in (results.analysis.summaries if results.analysis else ())
     ]
-
-
-def _command(study: StudyDirectory) -> str:
-    """The command line that does it all again, in another folder."""
-    file = study.study_file.resolve()
-    file = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
-    return f"letterloom study run {shlex.quote(str(file))} --out NEW-FOLDER"

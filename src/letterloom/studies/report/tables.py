@@ -6,13 +6,15 @@ from importlib.metadata import version
 from typing import Any
 
 from letterloom.reporting.markup import plain
+from letterloom.studies.arms import Arm
 from letterloom.studies.notes import notes
-from letterloom.studies.report.answer import answer, verdict
+from letterloom.studies.report.answer import answer, measure, verdict
 from letterloom.studies.results import ArmResult, Measured, Results, RunResult
 from letterloom.studies.scaling import Scaling
 from letterloom.studies.statistics import Comparison, Summary
 
-ENVIRONMENT = ("letterloom", "python", "torch", "numpy", "platform", "device_name", "device", "cores", "threads")
+VERSIONS = ("letterloom", "commit", "python", "torch", "numpy")
+MACHINE = ("platform", "device_name", "device", "cores", "threads")
 
 
 def tables(results: Results) -> dict[str, Any]:
@@ -23,17 +25,20 @@ def tables(results: Results) -> dict[str, Any]:
     return {
         "study": results.study.name,
         "question": results.design.question,
+        "measure": measure(results),
         "answer": answer(results),
         "corpus": list(results.design.corpus),
         "budget": results.design.budget.given,
         "metric": results.design.metric,
         "protocol": results.design.protocol,
-        "characters_scored": sorted({run.score.characters for run in results.measured}),
         "baseline": results.baseline,
         "arms": [_arm(arm, summaries.get(arm.name), drawn) for arm in _by_mean(results.compared, summaries)],
         "comparisons": [_comparison(c) for c in _by_difference(analysis.comparisons if analysis else ())],
         "noise": analysis and analysis.noise,
+        "paired_noise": analysis and analysis.paired_noise,
         "least_shown": analysis and analysis.least_shown,
+        "others": _others(results),
+        "settings": _settings([arm.arm for arm in results.compared]),
         "scaling": results.scaling and _scaling(results.scaling),
         "trials": [_trial(arm, drawn) for arm in results.trials],
         "notes": notes(results),
@@ -98,6 +103,30 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def _others(results: Results) -> dict[str, float]:
+    """What the same text costs methods that are no model of this kind, in nats per character, the best first."""
+    if results.design.metric != "validation" or len({run.text for run in results.measured}) != 1:
+        return {}
+    known = max((run.record.baselines for run in results.measured), key=len)
+    return {baseline.name: baseline.nats for baseline in sorted(known, key=lambda baseline: baseline.nats)}
+
+
+def _settings(arms: Sequence[Arm]) -> dict[str, Any]:
+    """What arms are set to: by section what all have alike, and of each arm the rest; seeds stand elsewhere."""
+    told = {arm.name: arm.config.settings() for arm in arms}
+    alike: dict[str, dict[str, Any]] = {}
+    different: dict[str, dict[str, Any]] = {arm: {} for arm in told}
+    for setting in next(iter(told.values()), {}):
+        values = {arm: settings[setting] for arm, settings in told.items()}
+        section, _, name = setting.partition(".")
+        if len(set(map(plain, values.values()))) > 1:
+            for arm, value in values.items():
+                different[arm][setting] = value
+        elif setting != "training.seed":
+            alike.setdefault(section, {})[name] = values[arms[0].name]
+    return {"alike": alike, "different": different if any(different.values()) else {}}
+
+
 def _scaling(scaling: Scaling) -> dict[str, Any]:
     """The law, and what it says is best for as many operations as the costliest run took."""
     told = scaling.to_json()
@@ -157,7 +186,7 @@ def _drawn_and_judged_by(results: Results) -> dict[str, list[str]]:
 
 def _environment(runs: Sequence[Measured]) -> Iterator[tuple[str, list[str]]]:
     """Versions, machine and number formats, each with the values that the runs have."""
-    for name in ENVIRONMENT:
+    for name in (*VERSIONS, *MACHINE):
         if values := {plain(run.record.environment[name]) for run in runs if name in run.record.environment}:
             yield name, sorted(values)
     if runs:
