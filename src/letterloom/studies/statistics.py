@@ -80,7 +80,8 @@ def analyse(
 
     `seeds_needed` and `least_shown` are of a comparison in the worst case of that adjustment, at 5 % by their number:
     where other arms differ as well, less is enough. Both take the noise of the differences, pooled over the arms, since
-    that of a few seeds by themselves is hardly known; the latter the seeds of the comparison that has least.
+    that of a few seeds by themselves is hardly known; the former its own where that is greater, since an arm may vary
+    more (one of k arms seems to by at most sqrt(k)), the latter the seeds of the comparison that has least.
 
     Args:
         nats: Of each arm, by seed.
@@ -147,7 +148,7 @@ def _compare(
         p=float(2 * stats.t.sf(abs(mean) / sd * math.sqrt(n), n - 1)) if sd else None,
         adjusted_p=None,
         shown=False,
-        seeds_needed=pairs_needed(mean, noise, tests) if sd and noise else None,
+        seeds_needed=pairs_needed(mean, max(sd, noise), tests) if sd and noise else None,
         same_text=same_text,
     )
 

@@ -14,9 +14,9 @@ METHOD = (
     "is not tested. The p values are adjusted for the number of arms (Benjamini and Hochberg 1995), doubled for each "
     "earlier look at these arms by other seeds, and a difference is shown where the adjusted one is at most 0.05. "
     "The intervals are 95 % and not corrected: over seeds, for other seeds on this text; over text, for these very "
-    "models on other text like it. How many seeds a new study would take, and the least difference that such a study "
-    "would show, go by the noise pooled over all arms and by 0.05 divided by the number of comparisons, which is the "
-    "worst case of that adjustment."
+    "models on other text like it. The least difference that such a study would show goes by the noise pooled over "
+    "all arms, and by 0.05 divided by the number of comparisons, which is the worst case of that adjustment; how many "
+    "seeds a new study would take, by the same, but for an arm that varies more by its own noise."
 )
 NAMED = 4  # arms in one sentence; of more the first are named, and the others counted
 
