@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from letterloom.config import NO_FACTORS, build_config, read_toml
+from letterloom.config import build_from_scratch, read_toml
 from letterloom.errors import ConfigError, RunError
 from letterloom.recipes import read_recipe
 from letterloom.sections import merge_layers
@@ -137,11 +137,7 @@ def train(
         if (Path(config).parent / "finetuning.json").exists():
             raise ConfigError(f"{config} is of a finetuned run; `letterloom finetune RUN --config {config}` repeats it")
         layers.append(read_toml(Path(config)))
-    given = merge_layers(*layers, *_given(settings, corpus))
-    rank = _section(given, "training").get("lora_rank")
-    if str(rank).isdecimal():  # before what is wrong with it beside the other settings
-        raise ConfigError(NO_FACTORS.format(rank))
-    run_config = build_config(given)
+    run_config = build_from_scratch(*layers, *_given(settings, corpus))
     minutes = run_config.training.max_minutes if open_to_plan else None
     name = Path(str(config or recipe)).stem if minutes is None else f"{minutes:g}min"
     path = Path(out) if out is not None else _default_path(run_config.text.corpus, name)

@@ -273,6 +273,20 @@ def build_config(*layers: Mapping[str, Any]) -> RunConfig:
     return validate(RunConfig, merge_layers(*layers))
 
 
+def build_from_scratch(*layers: Mapping[str, Any]) -> RunConfig:
+    """As `build_config`, for a run that begins from random weights.
+
+    Raises:
+        ConfigError: as there; or factors are to be trained, beside weights that nobody has trained.
+    """
+    merged = merge_layers(*layers)
+    training = merged.get("training")
+    rank = training.get("lora_rank") if isinstance(training, Mapping) else None
+    if str(rank).isdecimal():  # before what is wrong with it beside the other settings
+        raise ConfigError(NO_FACTORS.format(rank))
+    return validate(RunConfig, merged)
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a configuration file as a nested dict.
 

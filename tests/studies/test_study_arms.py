@@ -162,6 +162,10 @@ def test_an_arm_comes_back_from_its_json(text: Path) -> None:
 @pytest.mark.parametrize(
     ("rest", "told"),
     [
+        (
+            "factors.training.lora_rank = [4]",
+            "arm 'lora_rank 4': training.lora_rank adapts a trained model; use `letterloom",
+        ),
         ("factors.model.n_heads = [3]", "arm 'n_heads 3': model: d_model 128 is not divisible by n_heads 3"),
         (
             "factors.model.positions = ['rotari']",

@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 from letterloom import accounting
-from letterloom.config import RunConfig, TextConfig, build_config
+from letterloom.config import RunConfig, TextConfig, build_config, build_from_scratch
 from letterloom.errors import ConfigError, CorpusError, ResourceError, nearest
 from letterloom.memory import require_memory
 from letterloom.recipes import read_recipe
@@ -170,7 +170,7 @@ def build_arm(
     cleared = {"training": dict.fromkeys(_LIMITS) if limited or design.budget.given else {}}
     limit = {"training": {"max_steps": 1} if design.budget.given else {}}  # until the text is known
     try:
-        config = build_config(read_recipe(recipe), text, cleared, limit, *over)
+        config = build_from_scratch(read_recipe(recipe), text, cleared, limit, *over)
         corpus = open_text(config.text)
         config = _afford(config, corpus, design)
         _require_fit(config, corpus, memory)
