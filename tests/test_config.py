@@ -15,12 +15,12 @@ from letterloom.config import (
     ModelConfig,
     RunConfig,
     build_config,
-    read_toml,
     to_toml,
 )
 from letterloom.errors import ConfigError
 from letterloom.model.transformer import Transformer
 from letterloom.recipes import read_recipe, recipe_names
+from letterloom.sections import read_toml
 
 SECTIONS = {name: type(section) for name, section in RunConfig()}
 MANY = settings(max_examples=1000)

@@ -16,10 +16,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from letterloom.config import build_from_scratch, read_toml
+from letterloom.config import build_from_scratch
 from letterloom.errors import ConfigError, RunError
 from letterloom.recipes import read_recipe
-from letterloom.sections import merge_layers
+from letterloom.sections import merge_layers, read_toml
 from letterloom.texts import Split, Texts, corpus_names
 from letterloom.trained import Model, Protocol, load
 from letterloom.training.planning.ladder import first_shape

@@ -4,9 +4,7 @@ A run is described by a `RunConfig`. Recipes (TOML files shipped with the packag
 and flags are layers of one nested dict, merged left to right and validated once at the end.
 """
 
-import tomllib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -285,20 +283,6 @@ def build_from_scratch(*layers: Mapping[str, Any]) -> RunConfig:
     if str(rank).isdecimal():  # before what is wrong with it beside the other settings
         raise ConfigError(NO_FACTORS.format(rank))
     return validate(RunConfig, merged)
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a configuration file as a nested dict.
-
-    Raises:
-        ConfigError: the file is missing, unreadable or not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}; check the path") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
 
 
 def to_toml(config: RunConfig) -> str:

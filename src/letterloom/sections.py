@@ -1,7 +1,9 @@
-"""What settings are made of: frozen models, validated on construction, and what is wrong with them in one line."""
+"""What settings are made of: nested dicts, read and merged; frozen models; what is wrong with them, in one line."""
 
 import re
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args
 
@@ -49,6 +51,20 @@ def merge_layers(*layers: Mapping[str, Any]) -> dict[str, Any]:
             if isinstance(below, Mapping):  # what is no section stays in place, to be refused
                 merged[section] = {**below, **values} if isinstance(values, Mapping) else values
     return merged
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a configuration file as a nested dict.
+
+    Raises:
+        ConfigError: the file is missing, unreadable or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}; check the path") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
 
 
 _REASONS = {  # in the words of a user, what pydantic tells in its own

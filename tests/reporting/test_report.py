@@ -14,12 +14,13 @@ from markdown_it import MarkdownIt
 from written_runs import CORPUS, EVALUATION, SETTINGS, TRAINING, VALIDATION, Page, finished_run, log, new_run
 
 from letterloom import accounting
-from letterloom.config import build_config, read_toml
+from letterloom.config import build_config
 from letterloom.errors import DataMismatchError, RunError
 from letterloom.reporting.markup import metric
 from letterloom.reporting.reading import read_run
 from letterloom.reporting.report import write_report
 from letterloom.runs.directory import RunDirectory
+from letterloom.sections import read_toml
 from letterloom.text.tokenizers import ByteTokenizer, CharacterTokenizer, Tokenizer
 
 FILES = ("loss.svg", "loss.png", "report.md", "report.html")

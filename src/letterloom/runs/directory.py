@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from letterloom import storage
-from letterloom.config import RunConfig, build_config, read_toml, to_toml
+from letterloom.config import RunConfig, build_config, to_toml
 from letterloom.errors import ConfigError, DataMismatchError, RunError
+from letterloom.sections import read_toml
 from letterloom.text.tokenizers import Tokenizer, tokenizer_from_json
 
 LOCK = ".lock"

@@ -94,9 +94,7 @@ class Design(Section):
     baseline: str = Field("", description="The arm that the others are held against; else the first.")
     seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1, description="Seeds of each arm.")
     budget: Budget = Field(default_factory=lambda: Budget.model_validate({}))
-    metric: Literal["validation", "training"] = Field(
-        "validation", description="Nats per character of which text: held out, or trained on."
-    )
+    metric: Literal["validation", "training"] = Field("validation", description="Whose loss is compared.")
     protocol: Literal["blocks", "sliding"] = Field("blocks", description="How arms are scored.")
     trials: int = Field(20, ge=1, le=MOST_ARMS, description="Arms that a random or search study draws.")
     confirm: int = Field(3, ge=1, le=100, description="Best arms of a search that are run with every seed.")

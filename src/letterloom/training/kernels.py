@@ -3,6 +3,7 @@
 Each stands in the place of a module of the model, with its parameters; tests hold each against what it replaces.
 """
 
+import ctypes
 import math
 import platform
 from pathlib import Path
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 from letterloom.config import NORM_EPS, TrainingConfig
 from letterloom.model.transformer import CausalAttention, HeadNorm, Transformer
 
-KEPT = 31 << 20  # bytes; glibc learns from blocks of up to 32 MiB
+KEPT = 32 << 20  # bytes, the most that glibc takes for a threshold of mmap
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 CONVOLVED_AT_ONCE = 16  # images, from which PyTorch gives even one thread's 1 x 1 convolution to oneDNN
 
 
@@ -122,10 +124,13 @@ def quicken(model: Transformer, config: TrainingConfig) -> None:
 def _keep_freed_memory() -> None:
     """Have glibc keep the memory of freed tensors for those of the next layer; elsewhere this does nothing.
 
-    It gives back to the system what exceeds twice the largest block that it has seen freed (mallopt(3),
-    `M_MMAP_THRESHOLD`), and taking it anew, page by page, was 40 % of the time of scoring a text.
+    It gives large blocks back to the system, and taking them anew, page by page, was 40 % of the time of scoring a
+    text. Told so (mallopt(3)), it does not depend on which blocks it has seen freed before.
     """
-    torch.empty(KEPT, dtype=torch.uint8)  # freed at once, and never written to
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, KEPT)
+        libc.mallopt(M_TRIM_THRESHOLD, 2 * KEPT)
 
 
 def _quicker(module: nn.Module, config: TrainingConfig) -> nn.Module:
