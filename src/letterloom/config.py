@@ -282,7 +282,7 @@ def build_from_scratch(*layers: Mapping[str, Any]) -> RunConfig:
     rank = training.get("lora_rank") if isinstance(training, Mapping) else None
     if str(rank).isdecimal():  # before what is wrong with it beside the other settings
         raise ConfigError(NO_FACTORS.format(rank))
-    return validate(RunConfig, merged)
+    return build_config(merged)
 
 
 def to_toml(config: RunConfig) -> str:
